@@ -1,0 +1,1 @@
+"""Localized, tempered MCMC over network weights. Knows nothing of learning coefficients."""

@@ -1,0 +1,1 @@
+"""Singular learning theory for trained networks: local learning coefficients with honest errors."""

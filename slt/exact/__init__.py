@@ -1,0 +1,1 @@
+"""Exact learning coefficients and multiplicities, as fractions."""
