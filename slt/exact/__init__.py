@@ -1,1 +1,3 @@
-"""Exact learning coefficients and multiplicities, as fractions."""
+"""Exact learning coefficients and multiplicities."""
+
+from slt.exact.rlct import RLCT as RLCT
