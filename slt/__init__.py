@@ -1,1 +1,54 @@
 """Singular learning theory for trained networks: local learning coefficients with honest errors."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from samplers.errors import InputError
+    from samplers.trace import Trace
+    from slt import exact
+    from slt.checkpoints import load_checkpoint
+    from slt.estimate import Estimate
+    from slt.estimation import estimate_llc
+    from slt.losses import causal_lm_loss, cross_entropy, gaussian_loss
+    from slt.task import Task, load_task
+
+# Where each public name lives; loaded when first used, so that `import slt` and `slt exact` do not wait for torch and arviz.
+_HOME = {
+    "Estimate": "slt.estimate",
+    "InputError": "samplers.errors",
+    "Task": "slt.task",
+    "Trace": "samplers.trace",
+    "causal_lm_loss": "slt.losses",
+    "cross_entropy": "slt.losses",
+    "estimate_llc": "slt.estimation",
+    "gaussian_loss": "slt.losses",
+    "load_checkpoint": "slt.checkpoints",
+    "load_task": "slt.task",
+}
+
+__all__ = [
+    "Estimate",
+    "InputError",
+    "Task",
+    "Trace",
+    "causal_lm_loss",
+    "cross_entropy",
+    "estimate_llc",
+    "exact",
+    "gaussian_loss",
+    "load_checkpoint",
+    "load_task",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    if name == "exact":
+        return import_module("slt.exact")
+    raise AttributeError(f"module 'slt' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

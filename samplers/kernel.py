@@ -1,0 +1,41 @@
+"""Kernel: a pair of pure functions, `init` and `step`. State is carried from step to step, Info is reported."""
+
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
+
+from samplers.noise import ChainNoise
+from samplers.posterior import LocalPosterior
+
+
+class Info(NamedTuple):
+    """What one step reports, one value per chain."""
+
+    loss: Tensor  # (C,) float64, on the step's samples
+    center_loss: Tensor  # (C,) float64, L(w*) on the same samples
+    acceptance: Tensor | None = None  # (C,) float64, Metropolis acceptance probability
+
+
+class State(Protocol):
+    """What a kernel carries: the positions, and whatever else it needs. A NamedTuple of tensors."""
+
+    @property
+    def position(self) -> Tensor:
+        """Positions of the chains, (C, d)."""
+        ...
+
+
+class Kernel(Protocol):
+    """A Markov kernel on the weights of a batch of chains."""
+
+    full_data: bool  # True: every step needs all the samples, minibatches would make it wrong
+
+    def init(self, posterior: LocalPosterior, position: Tensor) -> Any:
+        """The State at the given positions (C, d)."""
+        ...
+
+    def step(
+        self, posterior: LocalPosterior, state: Any, index: Tensor | None, noise: ChainNoise
+    ) -> tuple[Any, Info]:
+        """The next State, and the Info of this step."""
+        ...

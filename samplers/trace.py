@@ -1,0 +1,63 @@
+"""Trace: what came out of a run."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Draws of a run, arrays (chain, draw) in float64.
+
+    `loss` is L at the chain, `center_loss` is L(w*) on the same samples, `distance` is |w - w*|², `acceptance` the
+    Metropolis acceptance probability (NaN for uncorrected kernels). `warmup` draws at the front are not yet in equilibrium.
+    """
+
+    loss: np.ndarray
+    center_loss: np.ndarray
+    distance: np.ndarray
+    acceptance: np.ndarray
+    warmup: int = 0
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def chains(self) -> int:
+        """Number of chains."""
+        return self.loss.shape[0]
+
+    @property
+    def draws(self) -> int:
+        """Number of draws after warm-up."""
+        return self.loss.shape[1] - self.warmup
+
+    def kept(self, name: str) -> np.ndarray:
+        """The array `name` after warm-up, (chain, draw)."""
+        return getattr(self, name)[:, self.warmup :]
+
+    def to_xarray(self) -> xr.Dataset:
+        """The trace as an xarray Dataset with dimensions (chain, draw)."""
+        names = ("loss", "center_loss", "distance", "acceptance")
+        variables = {name: (("chain", "draw"), getattr(self, name)) for name in names}
+        attributes = {name: value for name, value in self.attributes.items() if value is not None}
+        return xr.Dataset(variables, attrs={"warmup": self.warmup, **attributes})
+
+    def save(self, path: str | Path) -> None:
+        """Write netCDF (HDF5), readable by xarray and ArviZ."""
+        self.to_xarray().to_netcdf(path, engine="h5netcdf")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Trace":
+        """Read what `save` wrote."""
+        with xr.open_dataset(path, engine="h5netcdf") as data:
+            arrays = {name: data[name].values for name in ("loss", "center_loss", "distance", "acceptance")}
+            attributes = dict(data.attrs)
+        return cls(**arrays, warmup=int(attributes.pop("warmup")), attributes=attributes)
+
+
+def concatenate(pieces: list[Trace]) -> Trace:
+    """Several traces of the same chains, one after the other."""
+    names = ("loss", "center_loss", "distance", "acceptance")
+    return Trace(*(np.concatenate([getattr(piece, name) for piece in pieces], axis=1) for name in names))

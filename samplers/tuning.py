@@ -1,0 +1,43 @@
+"""Choices made from the curvature of the potential: the preconditioner, and the step size of uncorrected kernels."""
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from samplers.curvature import diagonal_curvature, gradient_of_potential, largest_curvature
+from samplers.errors import InputError
+from samplers.noise import ChainNoise
+from samplers.posterior import LocalPosterior
+from samplers.preconditioner import Diagonal, Identity, Preconditioner
+from samplers.sgld import SGLD
+
+STABILITY = 4.0  # a Langevin step on curvature s is stable for ε s < 4
+SAFETY = 0.05  # the fraction of it that is used: at most 5% of upward bias in the stiffest direction
+
+
+def curvature_radius(posterior: LocalPosterior) -> float:
+    """How far a curvature is measured: a tenth of √(d/γ), the typical distance of a chain from w*."""
+    return 0.1 * float((posterior.dimension / posterior.gamma.max()).sqrt())
+
+
+def choose_preconditioner(
+    name: str, posterior: LocalPosterior, w: Tensor, noise: ChainNoise, index: Tensor | None
+) -> Preconditioner:
+    """The preconditioner called `name`, from the curvature at the positions w (C, d) on the samples `index`."""
+    if name == "identity":
+        return Identity()
+    if name != "diagonal":
+        raise InputError(f"preconditioner must be 'diagonal' or 'identity', got {name!r}")
+    gradient = gradient_of_potential(posterior, index)
+    curvature = diagonal_curvature(gradient, w, noise, curvature_radius(posterior))
+    return Diagonal.from_curvature(curvature.nan_to_num(0), float(posterior.gamma.max()))
+
+
+def tune_sgld(
+    posterior: LocalPosterior, kernel: SGLD, w: Tensor, noise: ChainNoise, index: Tensor | None
+) -> SGLD:
+    """The kernel with ε = 4 · SAFETY / s, s the largest preconditioned curvature of U at the positions w (C, d)."""
+    gradient = gradient_of_potential(posterior, index)
+    curvature = largest_curvature(gradient, w, noise, curvature_radius(posterior), kernel.preconditioner.root)
+    largest = max(float(curvature.nan_to_num(0).max()), float(posterior.gamma.max()))
+    return replace(kernel, step_size=STABILITY * SAFETY / largest)

@@ -1,0 +1,79 @@
+"""Estimate: a learning coefficient with its error, its diagnostics and a verdict in words."""
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from samplers.trace import Trace
+
+Status = Literal["ok", "warning", "failed"]
+
+JSON_KEYS = (
+    "llc", "std_error", "interval", "rhat", "ess", "status", "reasons", "n", "beta", "gamma", "step_size", "chains", "warmup",
+    "draws", "sampler", "seed", "seconds", "checkpoint", "dimension", "center_loss", "batch_size", "thin", "preconditioner",
+    "acceptance", "evaluation", "dtype", "gradients",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """λ̂ = nβ (E[L(w)] - L(w*)) at one checkpoint, at the scale (β, γ), with what is known of its error.
+
+    `std_error` is the Monte Carlo standard error and `interval` the 95% interval it gives; `rhat` and `ess` are the rank-normalized
+    split R-hat and the bulk effective sample size of the draws after warm-up. `status` is 'ok', 'warning' or 'failed',
+    `reasons` say why in words. Losses are in nats; λ̂ has no unit.
+    """
+
+    llc: float
+    std_error: float
+    interval: tuple[float, float]
+    rhat: float
+    ess: float
+    status: Status
+    reasons: list[str]
+    n: int
+    beta: float
+    gamma: float
+    step_size: float
+    chains: int
+    warmup: int
+    draws: int
+    sampler: str
+    seed: int
+    seconds: float
+    checkpoint: str | None
+    dimension: int
+    center_loss: float
+    batch_size: int
+    thin: int
+    preconditioner: str
+    acceptance: float
+    evaluation: str
+    dtype: str
+    gradients: int
+    trace: Trace = field(repr=False)
+
+    def __str__(self) -> str:
+        scale = f"at n·beta = {self.n * self.beta:.4g}, gamma = {self.gamma:.4g}"
+        low, high = self.interval
+        line = (
+            f"llc = {self.llc:.4g} ± {self.std_error:.2g} (95%: {low:.4g} to {high:.4g}) {scale} | R-hat {self.rhat:.3f}, "
+            f"ESS {self.ess:.0f}, {self.chains} chains × {self.draws} draws, {self.sampler}, {self.seconds:.1f} s | {self.status}"
+        )
+        return "\n".join([line, *(f"  {reason}" for reason in self.reasons)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the trace, as plain Python values."""
+        values = {key: getattr(self, key) for key in JSON_KEYS}
+        return {**values, "interval": list(self.interval)}
+
+    def to_json(self) -> str:
+        """One JSON object on one line; numbers that are not finite become null."""
+        return json.dumps({key: _finite(value) for key, value in self.to_dict().items()}, ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,75 @@
+"""The verdict on a run: what is wrong with it, in words, and whether the number can be used."""
+
+import numpy as np
+
+from samplers.trace import Trace
+from slt.diagnostics import MeanSummary
+from slt.estimate import Status
+from slt.llc import frozen_chains, llc_draws, sound_chains
+
+MAX_RHAT = 1.05
+MIN_ESS = 100.0
+BELOW_CENTER_NATS = 1.0  # nβ (L(w*) - L(w)) above this, in a share of the draws, is no accident of rounding
+BELOW_CENTER_SHARE = 0.01
+
+
+def judge(
+    trace: Trace,
+    summary: MeanSummary,
+    n_beta: float,
+    target_error: float,
+    *,
+    full_data: bool,
+    stopped: str | None,
+) -> tuple[Status, list[str]]:
+    """Status and reasons. 'failed': there is no usable number; 'warning': there is one, with what stands against it.
+
+    `stopped` names the budget that ended the run before the error target was met, if one did.
+    """
+    failed, warnings = [], []
+    frozen = frozen_chains(trace)
+    if len(frozen) == trace.chains:
+        first = min(chain.draw for chain in frozen)
+        return "failed", [
+            f"every chain turned non-finite, the first at draw {first}: use a smaller step_size or a larger gamma"
+        ]
+    for chain in frozen:
+        warnings.append(
+            f"chain {chain.chain} turned non-finite at draw {chain.draw} and is left out: use a smaller step_size"
+        )
+    draws = llc_draws(trace, n_beta)[sound_chains(trace), trace.warmup :]
+    if trace.chains - len(frozen) == 1:
+        warnings.append("a single chain cannot show disagreement between chains: use at least 4 chains")
+    if not np.isfinite(summary.std_error):
+        failed.append(f"{draws.shape[1]} draws after warm-up are too few for an error: ask for more draws")
+    else:
+        failed += _center_reasons(draws, summary, full_data)
+        if summary.rhat > MAX_RHAT:
+            means = draws.mean(1)
+            warnings.append(
+                f"the chains disagree: R-hat {summary.rhat:.3f} > {MAX_RHAT}, chain means from {means.min():.4g} to "
+                f"{means.max():.4g}: ask for more draws"
+            )
+        if summary.ess < MIN_ESS:
+            warnings.append(
+                f"too few effective draws: ESS {summary.ess:.0f} < {MIN_ESS:.0f}: ask for more draws"
+            )
+        if summary.std_error > target_error * abs(summary.mean):
+            relative = summary.std_error / abs(summary.mean) if summary.mean else np.inf
+            cause = f" ({stopped})" if stopped else ""
+            warnings.append(f"relative error {relative:.1%} is above the target of {target_error:.1%}{cause}")
+    status: Status = "failed" if failed else "warning" if warnings else "ok"
+    return status, failed + warnings
+
+
+def _center_reasons(draws: np.ndarray, summary: MeanSummary, full_data: bool) -> list[str]:
+    """Signs that w* is not a local minimum at this scale."""
+    remedy = "w* is not a local minimum of the loss at this scale: train further, or use a larger gamma"
+    if summary.mean < -2 * summary.std_error and summary.std_error > 0:
+        return [f"llc is negative beyond its error, so the chains found losses below L(w*): {remedy}"]
+    below = float((draws < -BELOW_CENTER_NATS).mean()) if full_data else 0.0
+    if below > BELOW_CENTER_SHARE:
+        return [
+            f"{below:.0%} of the draws have a loss more than {BELOW_CENTER_NATS:g} nat below n·beta·L(w*): {remedy}"
+        ]
+    return []
