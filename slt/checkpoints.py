@@ -167,9 +167,7 @@ def _match_keys(path: Path, slots: Mapping[str, Tensor], found: Mapping[str, Ten
         advice = "this is one shard of several: give the folder or the index instead"
     if not best.keys() & wanted:
         ours = listed(slots) or "none"
-        raise refuse(
-            path, f"has none of the model's keys: it holds {listed(found)}, the model {ours}; {advice}"
-        )
+        raise refuse(path, f"has none of the model's keys: it holds {listed(found)}, the model {ours}; {advice}")
     problems = []
     if lacks:
         expected = listed(f"{wanted[name]} {list(slots[wanted[name]].shape)}" for name in lacks)
