@@ -11,12 +11,30 @@ from difflib import get_close_matches
 from functools import cache
 
 from samplers.errors import InputError
-from slt.zoo import crossings, linear_networks
+from slt.zoo import (
+    crossings,
+    linear_networks,
+    mixtures,
+    overparameterized,
+    polynomial_networks,
+    polynomials,
+    single_layer,
+    superposition,
+)
 from slt.zoo.model import AnalyticModel, RegressionModel
 
 __all__ = ["AnalyticModel", "RegressionModel", "get", "groups", "models"]
 
-_BUILDERS = (crossings.models, linear_networks.models)
+_BUILDERS = (
+    crossings.models,
+    polynomials.models,
+    overparameterized.models,
+    linear_networks.models,
+    single_layer.models,
+    superposition.models,
+    polynomial_networks.models,
+    mixtures.models,
+)
 
 
 @cache

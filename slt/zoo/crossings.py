@@ -24,9 +24,7 @@ def quadratic(name: str, curvature: Sequence[float]) -> AnalyticModel:
         return 0.5 * (h * w.square()).sum(-1)
 
     rlct = families.regular(len(h))
-    return AnalyticModel(
-        name, "regular", len(h), potential, _centered(len(h)), rlct, oracles.quadratic(h.numpy())
-    )
+    return AnalyticModel(name, "regular", len(h), potential, _centered(len(h)), rlct, oracles.quadratic(h.numpy()))
 
 
 def monomial(name: str, powers: Sequence[int], group: str = "normal-crossing") -> AnalyticModel:
@@ -50,9 +48,7 @@ def monomial_sum(name: str, terms: Sequence[Sequence[int]]) -> AnalyticModel:
 
     def potential(w: Tensor) -> Tensor:
         parts = torch.split(w, sizes, dim=-1)
-        return torch.stack(
-            [_monomial(part, powers) for part, powers in zip(parts, terms, strict=True)], -1
-        ).sum(-1)
+        return torch.stack([_monomial(part, powers) for part, powers in zip(parts, terms, strict=True)], -1).sum(-1)
 
     rlct = families.disjoint_sum(*[families.normal_crossings(powers) for powers in terms])
     oracle = oracles.sum_of(*[oracles.product_of_norms([1] * len(powers), powers) for powers in terms])
@@ -64,9 +60,7 @@ def norm_product(name: str, dimensions: Sequence[int]) -> AnalyticModel:
     total = sum(dimensions)
 
     def potential(w: Tensor) -> Tensor:
-        return torch.stack([v.square().sum(-1) for v in torch.split(w, list(dimensions), dim=-1)], -1).prod(
-            -1
-        )
+        return torch.stack([v.square().sum(-1) for v in torch.split(w, list(dimensions), dim=-1)], -1).prod(-1)
 
     rlct = families.disjoint_product(*[families.norm_power(d, 2) for d in dimensions])
     oracle = oracles.product_of_norms(dimensions, [2] * len(dimensions))
@@ -81,9 +75,7 @@ def sum_times_square() -> AnalyticModel:
 
     inner = families.disjoint_sum(families.normal_crossings([2]), families.normal_crossings([4]))
     rlct = families.disjoint_product(inner, families.normal_crossings([2]))
-    return AnalyticModel(
-        "sum-times-square", "composite", 3, potential, _centered(3), rlct, oracles.sum_times_square()
-    )
+    return AnalyticModel("sum-times-square", "composite", 3, potential, _centered(3), rlct, oracles.sum_times_square())
 
 
 def models() -> list[AnalyticModel]:

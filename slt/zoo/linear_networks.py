@@ -71,9 +71,7 @@ def linear_chain(name: str, group: str, widths: Sequence[int], rank: int, rlct: 
         return torch.randn(n, widths[0], generator=generator, dtype=torch.float64)
 
     regression = RegressionModel(name, group, center, rlct, lambda: _network(widths), draw_inputs)
-    return AnalyticModel(
-        name, group, sum(sizes), potential, center, rlct, _chain_oracle(widths, rank), regression
-    )
+    return AnalyticModel(name, group, sum(sizes), potential, center, rlct, _chain_oracle(widths, rank), regression)
 
 
 def _chain_oracle(widths: Sequence[int], rank: int) -> Oracle | None:
@@ -115,9 +113,7 @@ def models() -> list[AnalyticModel]:
         linear_regression("linear-regression-20-ill", torch.logspace(-1.5, 0.5, 20).tolist()),
     ]
     reduced = [
-        linear_chain(
-            f"reduced-rank-{m}-{h}-{n}-r{r}", "reduced-rank", (m, h, n), r, families.reduced_rank(m, h, n, r)
-        )
+        linear_chain(f"reduced-rank-{m}-{h}-{n}-r{r}", "reduced-rank", (m, h, n), r, families.reduced_rank(m, h, n, r))
         for m, h, n, r in _REDUCED_RANK
     ]
     deep = [

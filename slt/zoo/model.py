@@ -40,9 +40,7 @@ class RegressionModel:
         vector_to_parameters(self.center.to(torch.float64).clone(), network.parameters())
         return network.to(dtype).eval()
 
-    def data(
-        self, n: int, seed: int, noise: float = 1.0, dtype: torch.dtype = torch.float32
-    ) -> tuple[Tensor, Tensor]:
+    def data(self, n: int, seed: int, noise: float = 1.0, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
         """Return inputs X (n, k) and targets Y = f*(X) + noise ε, ε standard Gaussian, from one seed."""
         if n < 1:
             raise InputError(f"n must be at least 1 sample, got {n}")
@@ -87,9 +85,7 @@ class AnalyticModel:
 
     def __post_init__(self) -> None:
         if self.center.shape != (self.dimension,):
-            raise InputError(
-                f"{self.name}: center has shape {tuple(self.center.shape)}, not ({self.dimension},)"
-            )
+            raise InputError(f"{self.name}: center has shape {tuple(self.center.shape)}, not ({self.dimension},)")
 
     @property
     def has_oracle(self) -> bool:

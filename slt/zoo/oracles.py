@@ -13,6 +13,7 @@ from slt.zoo.quadrature import (
     TAIL,
     LogDensity,
     Nodes,
+    descending_logs,
     gaussian_nodes,
     integrate,
     norm_density,
@@ -76,15 +77,13 @@ def product_minus_truth(center: Sequence[float], scale: float = 1.0) -> Oracle:
         width = 1 / sqrt(gamma)
         step = min(STEP, 0.5 * width / max(abs(mu) for mu in center) if any(center) else STEP)
         low = log(width) - max(0.5 * (log_t + log(scale) - len(center) * log(gamma)), 0.0) - TAIL
-        plus, minus = _signed_density(others[0], width, low, step)
+        plus, minus = signed_density(others[0], width, low, step)
         for mu in others[1:]:
-            p, m = _signed_density(mu, width, low, step)
+            p, m = signed_density(mu, width, low, step)
             plus, minus = _mixture(plus * p, minus * m), _mixture(plus * m, minus * p)
         q = np.concatenate([np.exp(plus.grid), -np.exp(minus.grid)])
         log_weight = np.concatenate([plus.log_weight, minus.log_weight])
-        return Nodes(
-            log_weight, (2 * scale * q**2 / gamma)[:, None], (scale * (q * pivot - truth) ** 2)[:, None]
-        )
+        return Nodes(log_weight, (2 * scale * q**2 / gamma)[:, None], (scale * (q * pivot - truth) ** 2)[:, None])
 
     return integrate(nodes_at)
 
@@ -103,7 +102,7 @@ def sum_times_square() -> Oracle:
     return integrate(nodes_at)
 
 
-def _signed_density(mean: float, width: float, low: float, step: float) -> tuple[LogDensity, LogDensity]:
+def signed_density(mean: float, width: float, low: float, step: float) -> tuple[LogDensity, LogDensity]:
     """Densities of log |w| on w > 0 and on w < 0, for w ~ N(mean, width²)."""
     high = log(abs(mean) + 30 * width)
 
@@ -130,26 +129,20 @@ def _mixture(a: LogDensity, b: LogDensity) -> LogDensity:
 def wishart_nodes(size: int, degrees: int, log_t: float, step: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
     """Nodes over the eigenvalues of a real Wishart matrix, p = size <= degrees: (log weight (P,), s (P, p)).
 
-    The density is ∝ ∏ s_i^((ν-p-1)/2) e^(-s_i/2) ∏_{i<j} (s_i - s_j) (Muirhead 1982, theorem 3.2.18). In
-    s_1 = e^u, s_{i+1} = s_i/(1 + e^(v_i)) the order is automatic and the integrand analytic.
+    The density of s_1 > ... > s_p is ∝ ∏ s_i^((ν-p-1)/2) e^(-s_i/2) ∏_{i<j} (s_i - s_j) (Muirhead 1982,
+    theorem 3.2.18).
     """
     highest = log(2 * (10 * TAIL + 3 * degrees))
     lowest = -2 * TAIL / (size * degrees) - log_t  # all eigenvalues below e^u weigh e^(u p ν/2)
     smallest = 2 * TAIL / (degrees - size + 1) + log_t  # one eigenvalue e^-v times the next e^(-v (ν-p+1)/2)
     top = step * np.arange(int(lowest / step), int(highest / step) + 1)
     ratio = step * np.arange(int(-TAIL / 2 / step), int(smallest / step) + 1)
-    axes = np.meshgrid(top, *[ratio] * (size - 1), indexing="ij")
-    logs, log_weight = [axes[0].ravel()], np.full(axes[0].size, size * log(step)) + axes[0].ravel()
-    for v in (axis.ravel() for axis in axes[1:]):
-        log_weight = log_weight - np.logaddexp(0.0, -v)
-        logs.append(logs[-1] - np.logaddexp(0.0, v))
-        log_weight = log_weight + logs[-1]
-    s = np.exp(np.stack(logs, 1))
-    log_weight = log_weight + 0.5 * (degrees - size - 1) * sum(logs) - 0.5 * s.sum(1)
+    logs, log_weight, gaps = descending_logs(size, top, ratio)
+    s = np.exp(logs)
+    log_weight = log_weight + 0.5 * (degrees - size - 1) * logs.sum(1) - 0.5 * s.sum(1)
     for i in range(size):
         for j in range(i + 1, size):
-            gap = sum(np.logaddexp(0.0, axes[k + 1].ravel()) for k in range(i, j))
-            log_weight = log_weight + logs[i] + np.log(-np.expm1(-gap))
+            log_weight = log_weight + logs[:, i] + np.log(-np.expm1(-gaps[:, i:j].sum(1)))
     constant = 0.5 * size * degrees * log(2) - 0.5 * size * size * log(pi)
     constant += _log_gamma(size, degrees / 2) + _log_gamma(size, size / 2)
     return log_weight - constant, s

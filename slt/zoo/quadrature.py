@@ -96,9 +96,7 @@ class LogDensity:
         return LogDensity(self.first + other.first, self.step, values)
 
 
-def tabulate(
-    log_density: Callable[[np.ndarray], np.ndarray], low: float, high: float, step: float
-) -> LogDensity:
+def tabulate(log_density: Callable[[np.ndarray], np.ndarray], low: float, high: float, step: float) -> LogDensity:
     """Tabulate a density given by its logarithm on [low, high], without ends that are e^-100 of its peak."""
     first = int(np.floor(low / step))
     values = log_density(step * np.arange(first, int(np.ceil(high / step)) + 1))
@@ -116,3 +114,20 @@ def norm_density(dimension: int, power: float, low: float, step: float = STEP) -
         return constant + dimension / 2 * y - np.exp(y) / 2
 
     return tabulate(log_density, low, log(2.0 * (TAIL * 10 + 3 * dimension)) / half, step)
+
+
+def descending_logs(size: int, top: np.ndarray, ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Nodes over s_1 > ... > s_p > 0 through s_1 = e^u and s_{i+1} = s_i/(1 + e^(v_i)), u and v on uniform grids.
+
+    The order is automatic and integrands with factors s_i - s_j stay analytic, as close to a tie as v is
+    negative. Returns log s (P, p), the log weights of ds_1...ds_p (P,), and the gaps log s_i - log s_{i+1}
+    (P, p-1).
+    """
+    axes = [axis.ravel() for axis in np.meshgrid(top, *[ratio] * (size - 1), indexing="ij")]
+    gaps = [np.logaddexp(0.0, v) for v in axes[1:]]
+    logs = [axes[0]]
+    log_weight = axes[0] + log(top[1] - top[0])
+    for v, gap in zip(axes[1:], gaps, strict=True):
+        logs.append(logs[-1] - gap)
+        log_weight = log_weight + logs[-1] - np.logaddexp(0.0, -v) + log(ratio[1] - ratio[0])
+    return np.stack(logs, 1), log_weight, np.stack(gaps, 1) if gaps else np.empty((len(axes[0]), 0))
