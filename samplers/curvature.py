@@ -1,7 +1,7 @@
 """Curvature of the potential U = nβL + γ/2|w-w*|², from differences of gradients.
 
-Central differences rather than second derivatives: they work for every model that has a gradient, and at a ReLU kink they
-see the curvature that a step of that length meets.
+Central differences rather than second derivatives: they work for every model that has a gradient, and at a ReLU kink
+they see the curvature that a step of that length meets.
 """
 
 from collections.abc import Callable
@@ -52,9 +52,7 @@ def largest_curvature(
     return value
 
 
-def diagonal_curvature(
-    gradient: GradientAt, w: Tensor, noise: ChainNoise, radius: float, probes: int = 8
-) -> Tensor:
+def diagonal_curvature(gradient: GradientAt, w: Tensor, noise: ChainNoise, radius: float, probes: int = 8) -> Tensor:
     """Mean over the rows of w of diag ∇²U, (d,), by Hutchinson's estimator with random signs (Bekas et al. 2007)."""
     total = torch.zeros_like(w)
     for _ in range(probes):

@@ -17,9 +17,20 @@ PerSampleLoss = Callable[[Any, Any], Tensor]
 class Batch(Protocol):
     """Some samples: what the model is called with, and what its output is held against."""
 
-    args: tuple
-    kwargs: dict[str, Any]
-    target: Any
+    @property
+    def args(self) -> tuple:
+        """Positional arguments of the model."""
+        ...
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """Keyword arguments of the model."""
+        ...
+
+    @property
+    def target(self) -> Any:
+        """What the loss compares the output with."""
+        ...
 
 
 class Data(Protocol):
@@ -72,8 +83,8 @@ class Potential:
 class ModuleLoss:
     """Mean loss of an nn.Module on data, for C weight vectors at once.
 
-    The model is copied once (the caller's is never touched), put into eval mode, on `device` and in `dtype`. Parameters
-    that require a gradient are the coordinates of w; if none does, all are. The C forward passes are one
+    The model is copied once (the caller's is never touched), put into eval mode, on `device` and in `dtype`.
+    Parameters that require a gradient are the coordinates of w; if none does, all are. The C forward passes are one
     `torch.func.vmap`; where the model or the loss cannot be vmapped they are a loop over chains, and `evaluation`
     says which. Samples are visited in pieces whose activations fit `memory` bytes.
 
@@ -153,21 +164,25 @@ class ModuleLoss:
         output = functional_call(self.model, parameters, batch.args, batch.kwargs)
         return self.loss(output, batch.target)
 
-    def _center_losses(self, batch: Batch) -> Tensor:
-        with torch.no_grad(), torch.random.fork_rng():
-            return self._one(self.layout.unflatten(self.center), batch)
-
     def _check_loss(self) -> None:
         count = min(self.data.n, 64)
         batch = self.data.batch(slice(0, count))
-        losses = self._center_losses(batch)
+        parameters = self.layout.unflatten(self.center)
+        try:
+            with torch.no_grad(), torch.random.fork_rng():  # one after the other, so that hidden randomness shows
+                losses, again = self._one(parameters, batch), self._one(parameters, batch)
+        except InputError:
+            raise
+        except Exception as error:  # whatever the user's model or loss raises
+            said = (str(error).strip() or "no message").splitlines()[0]
+            raise InputError(f"the model or the loss raised {type(error).__name__} on its data: {said}") from error
         if not isinstance(losses, Tensor) or losses.shape != (count,):
             got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
             raise InputError(
                 f"loss(output, target) must return one loss per sample, shape ({count},), got {got}; "
                 "use reduction='none' and average over everything but the samples"
             )
-        if not torch.equal(losses, self._center_losses(batch)) and losses.isfinite().all():
+        if not torch.equal(losses, again) and losses.isfinite().all():
             raise InputError(
                 "the loss is not deterministic: two evaluations at the same weights differ; "
                 "switch off dropout and other randomness inside the model or the loss"

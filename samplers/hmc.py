@@ -27,9 +27,10 @@ class HMCState(NamedTuple):
 class HMC:
     """`leapfrog_steps` leapfrog steps of size √ε, then a Metropolis test (Duane et al. 1987; Neal 2011).
 
-    Velocities live in the preconditioned coordinates: v ~ N(0, 1), w moves by √ε G^½ v and v by -√ε/2 G^½ ∇U, so that one leapfrog
-    step is exactly the Langevin step w - (ε/2) G ∇U + √(εG) ξ and ε means what it means for SGLD. Each chain
-    stretches its √ε by a random factor in [1 - jitter, 1 + jitter], against periodic orbits. Exact for any step size.
+    Velocities live in the preconditioned coordinates: v ~ N(0, 1), w moves by √ε G^½ v and v by -√ε/2 G^½ ∇U, so that
+    one leapfrog step is exactly the Langevin step w - (ε/2) G ∇U + √(εG) ξ and ε means what it means for SGLD. Each
+    chain stretches its √ε by a random factor in [1 - jitter, 1 + jitter], against periodic orbits. Exact for any step
+    size.
 
     `step_size` is a number or one per chain (C,).
     """

@@ -34,8 +34,6 @@ class Kernel(Protocol):
         """The State at the given positions (C, d)."""
         ...
 
-    def step(
-        self, posterior: LocalPosterior, state: Any, index: Tensor | None, noise: ChainNoise
-    ) -> tuple[Any, Info]:
+    def step(self, posterior: LocalPosterior, state: Any, index: Tensor | None, noise: ChainNoise) -> tuple[Any, Info]:
         """The next State, and the Info of this step."""
         ...

@@ -62,9 +62,7 @@ class LocalPosterior:
 
     def tempered(self, beta: PerChain) -> "LocalPosterior":
         """The same posterior at another inverse temperature."""
-        return LocalPosterior(
-            self.loss, self.centers, n=self.n, beta=beta, gamma=self.gamma, owner=self.owner
-        )
+        return LocalPosterior(self.loss, self.centers, n=self.n, beta=beta, gamma=self.gamma, owner=self.owner)
 
     def center_of(self, chains: int) -> Tensor:
         """w* of each chain, (chains, d)."""

@@ -41,7 +41,7 @@ class Diagonal:
     def from_curvature(cls, curvature: Tensor, gamma: float) -> "Diagonal":
         """G = γ / max(γ, c) for a curvature estimate c (d,) of U = nβL + γ/2|w-w*|².
 
-        Directions in which the loss is flat (c = γ) keep G = 1, so that a step size means there what it means without a
-        preconditioner; stiff directions take steps shorter by as much as they are stiffer.
+        Directions in which the loss is flat (c = γ) keep G = 1, so that a step size means there what it means without
+        a preconditioner; stiff directions take steps shorter by as much as they are stiffer.
         """
         return cls(gamma / torch.clamp(curvature, min=gamma))

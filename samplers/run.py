@@ -16,7 +16,8 @@ from samplers.trace import Trace
 class Run:
     """Chains in progress: positions, randomness and the order of the data, advanced block by block.
 
-    Chains are independent rows, so one that turns non-finite spoils only itself; `alive` tells which are still finite.
+    Chains are independent rows, so one that turns non-finite spoils only itself; `alive` tells which are still
+    finite.
     """
 
     def __init__(
@@ -67,5 +68,5 @@ class Run:
             distance = self.posterior.displacement(where).square().sum(-1, dtype=torch.float64)
             acceptance = torch.full_like(info.loss, torch.nan) if info.acceptance is None else info.acceptance
             rows.append((info.loss, info.center_loss, distance, acceptance))
-        arrays = (torch.stack(column, dim=1).cpu().numpy() for column in zip(*rows, strict=True))
-        return Trace(*arrays)
+        columns = [torch.stack(column, dim=1).cpu().numpy() for column in zip(*rows, strict=True)]
+        return Trace(loss=columns[0], center_loss=columns[1], distance=columns[2], acceptance=columns[3])

@@ -24,8 +24,8 @@ class SGLD:
     """w ← w - (ε/2) G ∇U(w) + √(εG) ξ, with ∇U from the gradient estimator (Welling & Teh 2011).
 
     Not Metropolis-corrected: on a quadratic with curvature s of U the stationary variance is 1/(s(1 - εs/4)), so that
-    the learning coefficient comes out too large by a relative εs/4 per mode; stable for εs < 4. The losses reported are those
-    at the position *before* the update, which the samples of this step have not yet moved.
+    the learning coefficient comes out too large by a relative εs/4 per mode; stable for εs < 4. The losses reported
+    are those at the position *before* the update, which the samples of this step have not yet moved.
     """
 
     step_size: float

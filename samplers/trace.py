@@ -13,7 +13,8 @@ class Trace:
     """Draws of a run, arrays (chain, draw) in float64.
 
     `loss` is L at the chain, `center_loss` is L(w*) on the same samples, `distance` is |w - w*|², `acceptance` the
-    Metropolis acceptance probability (NaN for uncorrected kernels). `warmup` draws at the front are not yet in equilibrium.
+    Metropolis acceptance probability (NaN for uncorrected kernels). `warmup` draws at the front are not yet in
+    equilibrium.
     """
 
     loss: np.ndarray
@@ -59,5 +60,8 @@ class Trace:
 
 def concatenate(pieces: list[Trace]) -> Trace:
     """Several traces of the same chains, one after the other."""
-    names = ("loss", "center_loss", "distance", "acceptance")
-    return Trace(*(np.concatenate([getattr(piece, name) for piece in pieces], axis=1) for name in names))
+
+    def join(name: str) -> np.ndarray:
+        return np.concatenate([getattr(piece, name) for piece in pieces], axis=1)
+
+    return Trace(join("loss"), join("center_loss"), join("distance"), join("acceptance"))

@@ -33,9 +33,7 @@ def choose_preconditioner(
     return Diagonal.from_curvature(curvature.nan_to_num(0), float(posterior.gamma.max()))
 
 
-def tune_sgld(
-    posterior: LocalPosterior, kernel: SGLD, w: Tensor, noise: ChainNoise, index: Tensor | None
-) -> SGLD:
+def tune_sgld(posterior: LocalPosterior, kernel: SGLD, w: Tensor, noise: ChainNoise, index: Tensor | None) -> SGLD:
     """The kernel with ε = 4 · SAFETY / s, s the largest preconditioned curvature of U at the positions w (C, d)."""
     gradient = gradient_of_potential(posterior, index)
     curvature = largest_curvature(gradient, w, noise, curvature_radius(posterior), kernel.preconditioner.root)

@@ -15,9 +15,7 @@ from samplers.sgld import SGLD
 from samplers.tuning import choose_preconditioner, tune_sgld
 
 TARGET_ACCEPTANCE = {"hmc": 0.8, "mala": 0.57}
-TRAJECTORY_ANGLE = (
-    1.6  # of a trajectory along flat directions, about π/2: there one trajectory makes a fresh draw
-)
+TRAJECTORY_ANGLE = 1.6  # of a trajectory along flat directions, about π/2: there one trajectory makes a fresh draw
 MAX_LEAPFROG = 32
 MAX_STAGES = 60
 ADAPTATION = 15  # trajectories that settle the step size at the target temperature
@@ -70,10 +68,10 @@ def warm_up_hmc(
 ) -> WarmedUp:
     """Raise β from 0 to its target in stages, then settle the step size of HMC (or MALA) at the target.
 
-    At β = 0 the positions are exact draws. A stage goes as far as half of the chains' effective number allows and moves them by two
-    trajectories. The step size follows the chains' mean acceptance towards 0.8 (MALA: 0.57), with a gain that dies out at
-    the target; trajectories span an angle of about π/2 along flat directions, where the posterior is as wide as its
-    localizer.
+    At β = 0 the positions are exact draws. A stage goes as far as half of the chains' effective number allows and
+    moves them by two trajectories. The step size follows the chains' mean acceptance towards 0.8 (MALA: 0.57), with a
+    gain that dies out at the target; trajectories span an angle of about π/2 along flat directions, where the
+    posterior is as wide as its localizer.
     """
     target, gamma = float(posterior.beta.max()), float(posterior.gamma.max())
     relative = posterior.beta / target if target > 0 else posterior.beta
@@ -125,8 +123,9 @@ def warm_up_sgld(
 ) -> WarmedUp:
     """Raise β linearly to its target over some hundred steps, measuring the curvature before and after.
 
-    Before: at w* and at draws of the localizing Gaussian, where it bounds what the chains will meet on the way. After: where the
-    chains have arrived, which sets the step size (unless given) and the preconditioner that are recorded with.
+    Before: at w* and at draws of the localizing Gaussian, where it bounds what the chains will meet on the way.
+    After: where the chains have arrived, which sets the step size (unless given) and the preconditioner that are
+    recorded with.
     """
     subset = None
     if batches.n > CURVATURE_SAMPLES:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from slt.losses import causal_lm_loss, cross_entropy, gaussian_loss
     from slt.task import Task, load_task
 
-# Where each public name lives; loaded when first used, so that `import slt` and `slt exact` do not wait for torch and arviz.
+# Where each public name lives. Loaded when first used: `import slt` and `slt exact` do not wait for torch and arviz.
 _HOME = {
     "Estimate": "slt.estimate",
     "InputError": "samplers.errors",

@@ -1,4 +1,4 @@
-"""R-hat, effective sample size, Monte Carlo error and stationarity of draws (chain, draw). The one file that imports arviz."""
+"""R-hat, effective sample size, Monte Carlo error, warm-up: draws (chain, draw). The one file that imports arviz."""
 
 from dataclasses import dataclass
 
@@ -45,10 +45,11 @@ def _mcse(draws: np.ndarray) -> float:
 
 
 def detect_warmup(draws: np.ndarray) -> int:
-    """How many draws at the front of (chain, draw) to leave out: the first cut that leaves (nearly) the most effective draws.
+    """How many draws at the front of (chain, draw) to leave out: the first cut that leaves (nearly) the most
+    effective draws.
 
-    A transient lowers the effective size of all that includes it, so the effective size of the rest is largest where it has passed
-    (Chodera 2016), here with the multi-chain bulk ESS. At most half of the draws are cut.
+    A transient lowers the effective size of all that includes it, so the effective size of the rest is largest where
+    it has passed (Chodera 2016), here with the multi-chain bulk ESS. At most half of the draws are cut.
     """
     total = draws.shape[1]
     cuts = sorted({int(fraction * total) for fraction in WARMUP_CUTS})

@@ -10,9 +10,9 @@ from samplers.trace import Trace
 Status = Literal["ok", "warning", "failed"]
 
 JSON_KEYS = (
-    "llc", "std_error", "interval", "rhat", "ess", "status", "reasons", "n", "beta", "gamma", "step_size", "chains", "warmup",
-    "draws", "sampler", "seed", "seconds", "checkpoint", "dimension", "center_loss", "batch_size", "thin", "preconditioner",
-    "acceptance", "evaluation", "dtype", "gradients",
+    "llc", "std_error", "interval", "rhat", "ess", "status", "reasons", "n", "beta", "gamma", "step_size", "chains",
+    "warmup", "draws", "sampler", "seed", "seconds", "checkpoint", "dimension", "center_loss", "batch_size", "thin",
+    "preconditioner", "acceptance", "evaluation", "dtype", "gradients",
 )  # fmt: skip
 
 
@@ -20,9 +20,9 @@ JSON_KEYS = (
 class Estimate:
     """λ̂ = nβ (E[L(w)] - L(w*)) at one checkpoint, at the scale (β, γ), with what is known of its error.
 
-    `std_error` is the Monte Carlo standard error and `interval` the 95% interval it gives; `rhat` and `ess` are the rank-normalized
-    split R-hat and the bulk effective sample size of the draws after warm-up. `status` is 'ok', 'warning' or 'failed',
-    `reasons` say why in words. Losses are in nats; λ̂ has no unit.
+    `std_error` is the Monte Carlo standard error and `interval` the 95% interval it gives; `rhat` and `ess` are the
+    rank-normalized split R-hat and the bulk effective sample size of the draws after warm-up. `status` is 'ok',
+    'warning' or 'failed', `reasons` say why in words. Losses are in nats; λ̂ has no unit.
     """
 
     llc: float
@@ -57,9 +57,13 @@ class Estimate:
     def __str__(self) -> str:
         scale = f"at n·beta = {self.n * self.beta:.4g}, gamma = {self.gamma:.4g}"
         low, high = self.interval
-        line = (
-            f"llc = {self.llc:.4g} ± {self.std_error:.2g} (95%: {low:.4g} to {high:.4g}) {scale} | R-hat {self.rhat:.3f}, "
-            f"ESS {self.ess:.0f}, {self.chains} chains × {self.draws} draws, {self.sampler}, {self.seconds:.1f} s | {self.status}"
+        line = " | ".join(
+            [
+                f"llc = {self.llc:.4g} ± {self.std_error:.2g} (95%: {low:.4g} to {high:.4g}) {scale}",
+                f"R-hat {self.rhat:.3f}, ESS {self.ess:.0f}, {self.chains} chains × {self.draws} draws, {self.sampler}",
+                f"{self.seconds:.1f} s",
+                self.status,
+            ]
         )
         return "\n".join([line, *(f"  {reason}" for reason in self.reasons)])
 

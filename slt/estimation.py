@@ -6,7 +6,6 @@ from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from samplers.batches import Batches
@@ -30,6 +29,7 @@ from slt.verdict import MAX_RHAT, MIN_ESS, judge
 
 DEFAULT_BATCH = 256
 SGLD_BLOCK, HMC_BLOCK = 500, 25
+HOPELESS_ESS, HOPELESS_Z = 400, 6  # a negative llc known this well needs no more draws
 MIN_DRAWS = 50  # after warm-up, before a run may stop at its error target
 
 
@@ -44,16 +44,18 @@ def estimate_llc(
 ) -> Estimate:
     """Local learning coefficient λ̂ = nβ (E[L(w)] - L(w*)) of a trained model (Lau et al. 2023).
 
-    The expectation is over the tempered posterior localized at the model's weights, p(w) ∝ exp(-nβ L(w) - γ/2 |w - w*|²), where
-    L is the mean negative log-likelihood per sample in nats, n the number of samples and β = 1/log n unless set.
+    The expectation is over the tempered posterior localized at the model's weights, p(w) ∝ exp(-nβ L(w) - γ/2 |w -
+    w*|²), where L is the mean negative log-likelihood per sample in nats, n the number of samples and β = 1/log n
+    unless set.
 
-    `data`: tensors (X, Y), a map-style Dataset, or a DataLoader over one. `loss(output, target)` returns one value per
-    sample; the default is cross-entropy for integer targets. The model is copied: its weights, mode, device and requires_grad stay as
-    they are, and so does the global random state. `settings` are the fields of `slt.settings.Settings`; none needs to be set.
-    `progress`: True, False, or None for a bar when standard error is a terminal.
+    `data`: tensors (X, Y), a map-style Dataset, or a DataLoader over one. `loss(output, target)` returns one value
+    per sample; the default is cross-entropy for integer targets. The model is copied: its weights, mode, device and
+    requires_grad stay as they are, and so does the global random state. `settings` are the fields of
+    `slt.settings.Settings`; none needs to be set. `progress`: True, False, or None for a bar when standard error is a
+    terminal.
 
-    Returns an `Estimate`. A run that went wrong is an Estimate with status 'failed' and its reasons; input that cannot be used
-    raises InputError.
+    Returns an `Estimate`. A run that went wrong is an Estimate with status 'failed' and its reasons; input that
+    cannot be used raises InputError.
     """
     options = _options(settings)
     started = time.monotonic()
@@ -177,28 +179,27 @@ def _record(
 ) -> tuple[Trace, MeanSummary, str | None]:
     """Draws until the error target is met or a budget ends; which budget, if one did."""
     thin = options.thin or 1
-    block = HMC_BLOCK if ready.gradients_per_step > 1 else SGLD_BLOCK
+    least = HMC_BLOCK if ready.gradients_per_step > 1 else SGLD_BLOCK
     wanted = None if options.draws is None else options.draws + (options.warmup or 0)
     most = max(4, (options.max_steps - ready.gradients) // (ready.gradients_per_step * thin))
     trace: Trace | None = None
     while True:
         done = 0 if trace is None else trace.loss.shape[1]
+        block = max(least, done // 4)  # growing, so that looking at the draws stays cheap beside making them
         piece = ready.run.advance(min(block, (wanted or most) - done), thin)
         trace = piece if trace is None else concatenate([trace, piece])
         done = trace.loss.shape[1]
         trace = replace(trace, warmup=_warmup_draws(trace, options, n_beta))
         summary = llc_from_trace(trace, n_beta, shared_noise=not full)
-        share = (
-            (options.target_error * abs(summary.mean) / summary.std_error) ** 2
-            if summary.std_error > 0
-            else 1.0
-        )
+        share = (options.target_error * abs(summary.mean) / summary.std_error) ** 2 if summary.std_error > 0 else 1.0
         report.update(min(1.0, done / wanted if wanted else max(share, done / most)), summary)
         if wanted is not None:
             if done >= wanted:
                 return trace, summary, None
         elif trace.draws >= MIN_DRAWS and share >= 1 and summary.rhat <= MAX_RHAT and summary.ess >= MIN_ESS:
             return trace, summary, None
+        elif summary.ess >= HOPELESS_ESS and summary.mean < -HOPELESS_Z * summary.std_error:
+            return trace, summary, "stopped early: the sign is beyond doubt"
         elif done >= most:
             return trace, summary, f"max_steps = {options.max_steps} reached"
         if options.max_seconds is not None and time.monotonic() - started > options.max_seconds:

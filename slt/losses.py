@@ -19,8 +19,8 @@ def _logits(output: Any) -> Tensor:
 def cross_entropy(output: Any, target: Tensor) -> Tensor:
     """-log softmax(output)[target] per sample, in nats, shape (B,).
 
-    Output (B, K), or (B, T, K) or (B, K, T) with target (B, T): then the mean over the positions of a sample that are not -100
-    (the field's convention for sequences). Raises InputError where the shapes do not fit.
+    Output (B, K), or (B, T, K) or (B, K, T) with target (B, T): then the mean over the positions of a sample whose
+    target is not -100 (the field's convention for sequences). Raises InputError where the shapes do not fit.
     """
     logits = _logits(output)
     if logits.ndim == target.ndim + 1 and logits.ndim > 2:
@@ -29,7 +29,7 @@ def cross_entropy(output: Any, target: Tensor) -> Tensor:
             logits = logits.movedim(-1, 1)
         elif last and second:
             raise InputError(
-                f"output {tuple(logits.shape)} and target {tuple(target.shape)} do not tell which dimension is the classes; "
+                f"output {tuple(logits.shape)} and target {tuple(target.shape)} do not tell which axis is the classes; "
                 "define loss(output, target)"
             )
     if logits.ndim != target.ndim + 1 or logits.shape[:1] + logits.shape[2:] != target.shape:
@@ -47,8 +47,8 @@ def cross_entropy(output: Any, target: Tensor) -> Tensor:
 def causal_lm_loss(output: Any, labels: Tensor) -> Tensor:
     """Next-token cross-entropy, mean over the tokens of each sequence that are not -100, in nats, shape (B,).
 
-    Position t of the logits (B, T, V) is held against labels[:, t + 1], so labels may be the input ids themselves (padding set to
-    -100), as Hugging Face causal language models have it.
+    Position t of the logits (B, T, V) is held against labels[:, t + 1], so labels may be the input ids themselves
+    (padding set to -100), as Hugging Face causal language models have it.
     """
     logits = _logits(output)[:, :-1].flatten(0, 1)
     following = labels[:, 1:]
@@ -68,7 +68,8 @@ def gaussian_loss(noise_variance: float) -> Callable[[Any, Tensor], Tensor]:
         prediction = _logits(output)
         if prediction.shape != target.shape:
             raise InputError(
-                f"output {tuple(prediction.shape)} and target {tuple(target.shape)} must have the same shape for squared error"
+                f"squared error needs output and target of one shape, got {tuple(prediction.shape)} and "
+                f"{tuple(target.shape)}"
             )
         return 0.5 * (prediction - target).square().flatten(1).sum(1) / noise_variance
 
@@ -78,14 +79,13 @@ def gaussian_loss(noise_variance: float) -> Callable[[Any, Tensor], Tensor]:
 def default_loss(output: Any, target: Any) -> Tensor:
     """Cross-entropy for integer targets. Anything else is refused with what to write instead."""
     if not isinstance(target, Tensor):
-        raise InputError(
-            "there is no default loss for targets that are not one tensor; define loss(output, target)"
-        )
+        raise InputError("there is no default loss for targets that are not one tensor; define loss(output, target)")
     if target.is_floating_point() or target.dtype == torch.bool:
         raise InputError(
-            "squared error needs its noise variance: for real-valued targets give loss=slt.gaussian_loss(noise_variance), "
-            "or loss(output, target) returning each sample's negative log-likelihood in nats"
+            "squared error needs its noise variance: for real-valued targets give "
+            "loss = slt.gaussian_loss(noise_variance), or loss(output, target) returning each sample's negative "
+            "log-likelihood in nats"
         )
     if hasattr(output, "logits") and output.logits.shape[:-1] == target.shape and target.ndim == 2:
-        raise InputError("for a language model give loss=slt.causal_lm_loss (shifts labels by one position)")
+        raise InputError("for a language model give loss = slt.causal_lm_loss (shifts labels by one position)")
     return cross_entropy(output, target)

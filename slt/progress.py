@@ -35,9 +35,7 @@ class _Bar(Progress):
     def update(self, done: float, summary: MeanSummary) -> None:
         elapsed = time.monotonic() - self._started
         left = elapsed * (1 - done) / max(done, 1e-3)
-        figures = (
-            f"llc {summary.mean:.4g} ± {summary.std_error:.2g}, ESS {summary.ess:.0f}, {left:.0f} s left"
-        )
+        figures = f"llc {summary.mean:.4g} ± {summary.std_error:.2g}, ESS {summary.ess:.0f}, {left:.0f} s left"
         self.bar.update(self._task, description="sampling", completed=done, figures=figures)
 
 

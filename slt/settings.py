@@ -59,21 +59,17 @@ class Settings:
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise InputError(f"seed must be a whole number of at least 0, got {self.seed!r}")
         if isinstance(self.sampler, str) and self.sampler not in SAMPLERS:
-            raise InputError(
-                f"sampler must be one of {', '.join(SAMPLERS)}, or a kernel, got {self.sampler!r}"
-            )
+            raise InputError(f"sampler must be one of {', '.join(SAMPLERS)}, or a kernel, got {self.sampler!r}")
         if self.preconditioner not in PRECONDITIONERS:
-            raise InputError(
-                f"preconditioner must be one of {', '.join(PRECONDITIONERS)}, got {self.preconditioner!r}"
-            )
+            raise InputError(f"preconditioner must be one of {', '.join(PRECONDITIONERS)}, got {self.preconditioner!r}")
 
 
 def default_gamma(center: Tensor, radius: float = LOCALITY_RADIUS) -> float:
     """γ = d / (r |w*|)²: the localizing Gaussian N(w*, I/γ) has root-mean-square distance r |w*| from w*.
 
-    So "local" means weights that differ from the trained ones by about 30% of their norm (r = 0.3), whatever the network's size; along flat
-    directions chains travel that far, and a fixed γ such as 1 or 100 would mean something else for each network. λ̂ of a network
-    depends on γ: compare only numbers made at the same γ. γ = 1 where w* = 0.
+    So "local" means weights that differ from the trained ones by about 30% of their norm (r = 0.3), whatever the
+    network's size; along flat directions chains travel that far, and a fixed γ such as 1 or 100 would mean something
+    else for each network. λ̂ of a network depends on γ: compare only numbers made at the same γ. γ = 1 where w* = 0.
     """
     norm = float(center.double().norm())
     return len(center) / (radius * norm) ** 2 if norm > 0 else 1.0
@@ -89,7 +85,8 @@ def default_beta(n: int) -> float:
 def choose_sampler(n: int, dimension: int, batch_size: int | None) -> str:
     """Full-data HMC where a pass over the data is cheap, else SGLD with control variates on minibatches.
 
-    HMC is exact for any step size. What is cheap is decided by n · d, not by the clock, so that a seed means the same everywhere.
+    HMC is exact for any step size. What is cheap is decided by n · d, not by the clock, so that a seed means the same
+    everywhere.
     """
     return "hmc" if batch_size in (None, n) and n * dimension <= FULL_PASS_IS_CHEAP else "sgld-cv"
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
 from samplers.engine import PerSampleLoss
 from samplers.errors import InputError
@@ -33,9 +33,9 @@ class Batch:
 class DataSource:
     """n samples that can be fetched by index, on a device and in a floating dtype.
 
-    Accepts tensors `(X, ..., Y)` (the last is the target), a map-style Dataset of tuples or dicts (the target under 'labels',
-    'label', 'target', 'targets' or 'y'; everything else goes to the model by name), or a DataLoader over one. Data that fit in
-    memory are collated once and kept on the device.
+    Accepts tensors `(X, ..., Y)` (the last is the target), a map-style Dataset of tuples or dicts (the target under
+    'labels', 'label', 'target', 'targets' or 'y'; everything else goes to the model by name), or a DataLoader over
+    one. Data that fit in memory are collated once and kept on the device.
     """
 
     def __init__(self, data: Any, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None):
@@ -56,7 +56,13 @@ class DataSource:
         if self.n == 0:
             raise InputError("the dataset is empty: a learning coefficient needs samples")
         if self._dataset is not None:
-            self._load()
+            try:
+                self._load()
+            except InputError:
+                raise
+            except Exception as error:  # whatever the user's dataset raises
+                said = (str(error).strip() or "no message").splitlines()[0]
+                raise InputError(f"the dataset raised {type(error).__name__}: {said}") from error
 
     def batch(self, index: Tensor | slice) -> Batch:
         """The samples at `index`, split into what the model gets and the target."""
@@ -64,7 +70,7 @@ class DataSource:
             if isinstance(index, Tensor):
                 index = index.to(self._device)
             return _split(tree_map(lambda part: part[index], self._resident))
-        numbers = range(self.n)[index] if isinstance(index, slice) else index.tolist()
+        numbers = list(range(self.n)[index]) if isinstance(index, slice) else index.tolist()
         return _split(self._place(self._collate([self._dataset[i] for i in numbers])))
 
     def _load(self) -> None:
@@ -121,16 +127,13 @@ def _split(sample: Any) -> Batch:
         inputs = {str(name): value for name, value in sample.items() if name != key}
         return Batch((), inputs, sample[key])
     if isinstance(sample, Sequence) and len(sample) >= 2:
-        *inputs, target = sample
-        return Batch(tuple(inputs), {}, target)
+        return Batch(tuple(sample[:-1]), {}, sample[-1])
     raise InputError(f"a sample must be (input, target) or a dict with a target, got {_describe(sample)}")
 
 
 def _describe(sample: Any) -> str:
     if isinstance(sample, (tuple, list)):
-        return (
-            f"{type(sample).__name__} of {len(sample)}: {', '.join(type(part).__name__ for part in sample)}"
-        )
+        return f"{type(sample).__name__} of {len(sample)}: {', '.join(type(part).__name__ for part in sample)}"
     return type(sample).__name__
 
 
@@ -144,7 +147,8 @@ class Task:
 
 
 def load_task(path: str | Path) -> Task:
-    """Run a task file: plain Python with `model()`, `data()` and, where the default will not do, `loss(output, target)`.
+    """Run a task file: plain Python with `model()`, `data()` and, where the default will not do, `loss(output,
+    target)`.
 
     Raises InputError naming the file (and the line, where its own code raises) when it cannot be used.
     """
@@ -183,9 +187,7 @@ def _run(path: Path, call: Callable[[], Any]) -> Any:
     except SyntaxError as error:
         raise InputError(f"{path}:{error.lineno}: {error.msg}; a task file must be valid Python") from error
     except (Exception, SystemExit) as error:
-        lines = [
-            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
-        ]
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f"{path}:{lines[-1]}" if lines else str(path)
         said = str(error).strip().splitlines()
         raise InputError(

@@ -51,9 +51,7 @@ def judge(
                 f"{means.max():.4g}: ask for more draws"
             )
         if summary.ess < MIN_ESS:
-            warnings.append(
-                f"too few effective draws: ESS {summary.ess:.0f} < {MIN_ESS:.0f}: ask for more draws"
-            )
+            warnings.append(f"too few effective draws: ESS {summary.ess:.0f} < {MIN_ESS:.0f}: ask for more draws")
         if summary.std_error > target_error * abs(summary.mean):
             relative = summary.std_error / abs(summary.mean) if summary.mean else np.inf
             cause = f" ({stopped})" if stopped else ""

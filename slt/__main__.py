@@ -1,0 +1,5 @@
+"""`python -m slt` is `slt`."""
+
+from slt.cli import main
+
+main()

@@ -1,0 +1,146 @@
+"""The command line: `slt estimate`, and what else the toolkit does."""
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from samplers.errors import InputError
+
+app = typer.Typer(
+    help="Local learning coefficients of trained networks, with honest errors and nothing to tune.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")] = False,
+) -> None:
+    """Local learning coefficients of trained networks, with honest errors and nothing to tune."""
+
+
+@app.command()
+def estimate(
+    task: Annotated[Path, typer.Argument(help="Python file with model(), data() and optionally loss(output, target).")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Weights: .pt, .pth, .ckpt, .safetensors or a Hugging Face folder.")
+    ],
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a readable line.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw traces and the running estimate into this file.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Save the full trace as netCDF (.nc).")] = None,
+    chains: Annotated[int, typer.Option(help="Number of chains.")] = 8,
+    warmup: Annotated[int | None, typer.Option(help="Draws left out at the front. [default: detected]")] = None,
+    draws: Annotated[
+        int | None, typer.Option(help="Draws per chain after warm-up. [default: until the error target]")
+    ] = None,
+    thin: Annotated[int | None, typer.Option(help="Steps per recorded draw. [default: 1]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Minibatch size of the SGLD samplers. [default: 256]")] = None,
+    step_size: Annotated[
+        float | None,
+        typer.Option(help="ε of w - (ε/2) G ∇U + √(εG) ξ. [default: from the curvature or the acceptance]"),
+    ] = None,
+    gamma: Annotated[
+        float | None, typer.Option(help="Localization γ. [default: d / (0.3 |w*|)², see `slt.settings.default_gamma`]")
+    ] = None,
+    beta: Annotated[float | None, typer.Option(help="Inverse temperature β. [default: 1/log n]")] = None,
+    sampler: Annotated[
+        str,
+        typer.Option(
+            help="auto, hmc, mala, sgld or sgld-cv. auto: hmc where a pass over the data is cheap, else sgld-cv."
+        ),
+    ] = "auto",
+    preconditioner: Annotated[
+        str, typer.Option(help="auto, identity or diagonal. auto: diagonal for the SGLD samplers, else identity.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bits.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")] = "auto",
+    dtype: Annotated[str | None, typer.Option(help="float32 or float64. [default: the model's own]")] = None,
+    target_error: Annotated[float, typer.Option(help="Relative standard error at which to stop.")] = 0.05,
+    max_steps: Annotated[int, typer.Option(help="Budget of gradient evaluations per chain.")] = 20_000,
+    max_seconds: Annotated[float | None, typer.Option(help="Budget of seconds. [default: none]")] = None,
+    evaluation: Annotated[str, typer.Option(help="How chains are evaluated: auto, vmap or loop.")] = "auto",
+    progress: Annotated[
+        bool | None, typer.Option(help="Live progress on standard error. [default: if it is a terminal]")
+    ] = None,
+) -> None:
+    """Estimate the local learning coefficient of one checkpoint.
+
+    Exit code 0: a number, with status ok or warning. 1: no usable number (status failed). 2: the input cannot be
+    used.
+    """
+    from slt.checkpoints import load_checkpoint
+    from slt.estimation import estimate_llc
+    from slt.files import check_writable, written_whole
+    from slt.plot import plot_estimate
+    from slt.settings import Settings
+    from slt.task import load_task
+
+    for output in (plot, save):
+        if output is not None:
+            check_writable(output)
+    settings = Settings(
+        chains=chains,
+        warmup=warmup,
+        draws=draws,
+        thin=thin,
+        batch_size=batch_size,
+        step_size=step_size,
+        gamma=gamma,
+        beta=beta,
+        sampler=sampler,
+        preconditioner=preconditioner,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        target_error=target_error,
+        max_steps=max_steps,
+        max_seconds=max_seconds,
+        evaluation=evaluation,
+    )
+    loaded = load_task(task)
+    load_checkpoint(loaded.model, checkpoint)
+    with _naming(task):
+        result = estimate_llc(
+            loaded.model, loaded.data, loaded.loss, progress=progress, checkpoint=str(checkpoint), **vars(settings)
+        )
+    typer.echo(result.to_json() if json else str(result))
+    if save is not None:
+        with written_whole(save) as partial:
+            result.trace.save(partial)
+    if plot is not None:
+        plot_estimate(result, plot)
+    if result.status == "failed":
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file that the user has to look at in front of what is wrong with it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def main() -> None:
+    """Entry point: an InputError becomes one line and exit code 2; --debug shows its traceback."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    if not debug:
+        warnings.simplefilter("ignore")
+    try:
+        app(args=arguments, prog_name="slt")
+    except InputError as error:
+        if debug:
+            raise
+        typer.echo(f"slt: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
