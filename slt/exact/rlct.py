@@ -14,8 +14,8 @@ class RLCT:
     With φ a positive density near the point, ∫ exp(-t K) φ dw ~ C t^(-λ) (log t)^(m-1) as t → ∞; equivalently
     -λ is the largest pole of ζ(s) = ∫ K^s φ dw and m its order (Watanabe 2009).
 
-    `exact` is False where `learning_coefficient` is only known to be an upper bound; `multiplicity` is then the
-    one which belongs to that bound, not a bound itself. `method` says in a few words how it was reached.
+    `exact` is False where `learning_coefficient` is only known to be an upper bound; `multiplicity` is then
+    the one which belongs to that bound, not a bound itself. `method` says in a few words how it was reached.
     """
 
     learning_coefficient: Fraction
