@@ -21,9 +21,10 @@ from slt.zoo import (
     single_layer,
     superposition,
 )
+from slt.zoo.linear_reference import LinearReference, linear_reference
 from slt.zoo.model import AnalyticModel, RegressionModel
 
-__all__ = ["AnalyticModel", "RegressionModel", "get", "groups", "models"]
+__all__ = ["AnalyticModel", "LinearReference", "RegressionModel", "get", "groups", "linear_reference", "models"]
 
 _BUILDERS = (
     crossings.models,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import chain
 from fractions import Fraction
+from itertools import chain
 from math import log
 
 import numpy as np
@@ -94,7 +94,9 @@ def _machine(name: str, point: list[list[float]]) -> AnalyticModel:
         return (coefficients(w) - truth).square().sum(-1)
 
     oracle = oracles.sum_of(*[oracles.product_minus_truth(factors) for factors in point])
-    return AnalyticModel(f"machine-{name}", "machine", 15, potential, center, _machine_rlct(point), oracle)
+    note = "m at this point; zeros with more vanishing factors lie at distance 1" if name == "zero-generic" else ""
+    rlct = _machine_rlct(point)
+    return AnalyticModel(f"machine-{name}", "machine", 15, potential, center, rlct, oracle, note=note)
 
 
 def _machine_rlct(point: list[list[float]]) -> RLCT:

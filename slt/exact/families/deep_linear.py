@@ -39,9 +39,7 @@ def deep_linear(widths: Sequence[int], rank: int) -> RLCT:
     ell, total = len(chosen) - 1, sum(chosen)
     a = total - (-(-total // ell) - 1) * ell
     pairs = Fraction(total * total - sum(width * width for width in chosen), 2)
-    singular_part = (
-        Fraction(a * (ell - a), 4 * ell) - Fraction((ell - 1) * total * total, 4 * ell) + pairs / 2
-    )
+    singular_part = Fraction(a * (ell - a), 4 * ell) - Fraction((ell - 1) * total * total, 4 * ell) + pairs / 2
     return RLCT(regular_part + singular_part, a * (ell - a) + 1, True, _METHOD)
 
 

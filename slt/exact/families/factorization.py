@@ -38,7 +38,5 @@ def latent_dirichlet(words: int, topics: int, documents: int, rank: int) -> RLCT
         raise InputError(f"r (true topics) must be >= 1, got {r}: a stochastic matrix is never zero")
     answer = reduced_rank(words, topics, documents, r)
     checked = r == 1 or topics == r
-    method = "latent Dirichlet allocation (Hayashi 2021)" + (
-        "" if checked else ", formula not cross-checked here"
-    )
+    method = "latent Dirichlet allocation (Hayashi 2021)" + ("" if checked else ", formula not cross-checked here")
     return RLCT(answer.learning_coefficient - Fraction(documents, 2), answer.multiplicity, checked, method)

@@ -35,9 +35,7 @@ def normal_crossings(exponents: Sequence[int], jacobian: Sequence[int] | None = 
         raise InputError("exponents are all 0: K is constant, give at least one positive exponent")
     weights = whole_list(jacobian, "jacobian") if jacobian is not None else (0,) * len(powers)
     if len(weights) != len(powers):
-        raise InputError(
-            f"got {len(powers)} exponents but {len(weights)} Jacobian exponents: give one per variable"
-        )
+        raise InputError(f"got {len(powers)} exponents but {len(weights)} Jacobian exponents: give one per variable")
     ratios = [Fraction(h + 1, a) for a, h in zip(powers, weights, strict=True) if a > 0]
     return RLCT(min(ratios), ratios.count(min(ratios)), True, "normal crossings, min (h+1)/a (Watanabe 2009)")
 

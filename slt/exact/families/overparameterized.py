@@ -28,14 +28,10 @@ def factorized_polynomial(factors: Sequence[int], vanishing: Sequence[int] | Non
     sizes = whole_list(factors, "factors", minimum=1)
     zeros = whole_list(vanishing, "vanishing") if vanishing is not None else sizes
     if len(zeros) != len(sizes):
-        raise InputError(
-            f"got {len(sizes)} coefficients but {len(zeros)} counts of vanishing factors: give one each"
-        )
+        raise InputError(f"got {len(sizes)} coefficients but {len(zeros)} counts of vanishing factors: give one each")
     for j, (k, z) in enumerate(zip(sizes, zeros, strict=True)):
         if z > k:
-            raise InputError(
-                f"coefficient {j} has {k} factors, so vanishing[{j}] must be at most {k}, got {z}"
-            )
+            raise InputError(f"coefficient {j} has {k} factors, so vanishing[{j}] must be at most {k}, got {z}")
     return RLCT(Fraction(len(sizes), 2), 1 + sum(max(z - 1, 0) for z in zeros), True, _METHOD)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from slt.exact.families.relu import relu_network
 from slt.exact.families.superposition import superposition_four_minus, superposition_polygon
 from slt.exact.families.tanh import tanh_network, tanh_unit
 from slt.exact.rlct import RLCT
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,10 @@ class Family:
         return self.call(*numbers)
 
     def _integers(self, words: list[str]) -> list[int]:
-        try:
-            return [int(word) for word in words]
-        except ValueError:
-            bad = next(word for word in words if not word.strip().lstrip("+-").isdecimal())
-            raise InputError(
-                f"{self.name} takes {self.usage or 'no arguments'}: {bad!r} is not an integer"
-            ) from None
+        for word in words:
+            if not _INTEGER.fullmatch(word):
+                raise InputError(f"{self.name} takes {self.usage or 'no arguments'}: {word[:20]!r} is not an integer")
+        return [int(word) for word in words]
 
 
 def _deep_linear(*words: int) -> RLCT:
@@ -80,9 +80,7 @@ def _relu(units: int, true_units: int = 0, dead: int = 0) -> RLCT:
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in [
-        Family(
-            "regular", "D [FREE]", "non-degenerate minimum in D parameters, FREE flat ones", regular, 1, 2
-        ),
+        Family("regular", "D [FREE]", "non-degenerate minimum in D parameters, FREE flat ones", regular, 1, 2),
         Family(
             "normal-crossings",
             "A1 A2 ... [/ H1 H2 ...]",
@@ -109,13 +107,9 @@ FAMILIES: dict[str, Family] = {
             3,
             None,
         ),
-        Family(
-            "tanh", "UNITS [TRUE]", "Σ a_h tanh(b_h x), TRUE distinct non-zero true units", tanh_network, 1, 2
-        ),
+        Family("tanh", "UNITS [TRUE]", "Σ a_h tanh(b_h x), TRUE distinct non-zero true units", tanh_network, 1, 2),
         Family("tanh-unit", "INPUTS OUTPUTS", "one tanh unit, truth zero", tanh_unit, 2, 2),
-        Family(
-            "relu", "UNITS [TRUE [DEAD]]", "Σ a_h relu(b_h x); DEAD = 1: off on all the data", _relu, 1, 3
-        ),
+        Family("relu", "UNITS [TRUE [DEAD]]", "Σ a_h relu(b_h x); DEAD = 1: off on all the data", _relu, 1, 3),
         Family(
             "overparameterized",
             "K1 K2 ... [/ Z1 Z2 ...]",
@@ -125,9 +119,7 @@ FAMILIES: dict[str, Family] = {
             None,
             divided=True,
         ),
-        Family(
-            "machine", "[Z0 Z1 Z2 Z3 Z4]", "15-parameter machine with Z_j vanishing factors", _machine, 0, 5
-        ),
+        Family("machine", "[Z0 Z1 Z2 Z3 Z4]", "15-parameter machine with Z_j vanishing factors", _machine, 0, 5),
         Family(
             "superposition",
             "K C [PLUS]",
@@ -162,9 +154,7 @@ FAMILIES: dict[str, Family] = {
             2,
         ),
         Family("poisson-mixture", "H [H0]", "H Poissons, truth H0 components", location_mixture, 1, 2),
-        Family(
-            "binomial-mixture", "N", "two binomials of N trials, truth one component", binomial_mixture, 1, 1
-        ),
+        Family("binomial-mixture", "N", "two binomials of N trials, truth one component", binomial_mixture, 1, 1),
         Family("nmf", "M H N", "non-negative M×H times H×N, truth zero", nonnegative_factorization, 3, 3),
         Family(
             "lda",

@@ -25,11 +25,7 @@ def relu_network(units: int, true_units: int = 0, dead: bool = False) -> RLCT:
     if dead and r == 0:
         return RLCT(Fraction(0), 1, True, "relu network, K = 0 on an open set")
     if r > p:
-        raise InputError(
-            f"true_units must be at most units = {p}, got {r}: the truth would not be realisable"
-        )
+        raise InputError(f"true_units must be at most units = {p}, got {r}: the truth would not be realisable")
     if r > 0 and p > 1:
-        raise InputError(
-            f"a non-zero relu truth is covered for one unit only, got {p} units and {r} true units"
-        )
+        raise InputError(f"a non-zero relu truth is covered for one unit only, got {p} units and {r} true units")
     return RLCT(Fraction(1, 2), 2 if r == 0 and p == 1 else 1, True, "relu network, smallest chamber")

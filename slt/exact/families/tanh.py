@@ -9,6 +9,8 @@ from samplers.errors import InputError
 from slt.exact.families.arguments import whole
 from slt.exact.rlct import RLCT
 
+_MOST_UNITS = 50  # placing spare units is a search, cheap to here
+
 
 def tanh_network(units: int, true_units: int = 0) -> RLCT:
     """f(x) = Σ_h a_h tanh(b_h x), p units, one input, one output; the truth has r distinct non-zero units.
@@ -18,13 +20,12 @@ def tanh_network(units: int, true_units: int = 0) -> RLCT:
     in which each of the p - r spare units sits at zero or on a true unit; derived by power counting on the
     scales of the spare units and supported by quadrature, not by a published theorem, hence exact = False.
 
-    Raises InputError unless units >= 1 and 0 <= true_units <= units.
+    Raises InputError unless units >= 1 and 0 <= true_units <= units, and for more than 50 units with spare
+    ones.
     """
     p, r = whole(units, "units", 1), whole(true_units, "true_units")
     if r > p:
-        raise InputError(
-            f"true_units must be at most units = {p}, got {r}: the truth would not be realisable"
-        )
+        raise InputError(f"true_units must be at most units = {p}, got {r}: the truth would not be realisable")
     if r == 0:
         i = isqrt(p)
         return RLCT(
@@ -35,10 +36,10 @@ def tanh_network(units: int, true_units: int = 0) -> RLCT:
         )
     if r == p:
         return RLCT(Fraction(p), 1, True, "tanh network with no spare unit: regular, d/2")
+    if p > _MOST_UNITS:
+        raise InputError(f"tanh networks with spare units are covered up to {_MOST_UNITS} units, got {p}")
     coefficient, multiplicity = _park_spare_units(p - r, r)
-    return RLCT(
-        r + coefficient, multiplicity, False, "tanh network with spare units: power counting, not proved"
-    )
+    return RLCT(r + coefficient, multiplicity, False, "tanh network with spare units: power counting, not proved")
 
 
 def _on_true_unit(spare: int) -> tuple[Fraction, int]:
@@ -66,15 +67,12 @@ def _park_spare_units(spare: int, true_units: int) -> tuple[Fraction, int]:
         return answer.learning_coefficient, answer.multiplicity
 
     best = [at_zero(q) for q in range(spare + 1)]
+    on_unit = [_on_true_unit(s) for s in range(spare + 1)]
     for _ in range(true_units):
         best = [
             min(
-                (
-                    (best[q - s][0] + c, best[q - s][1] + m - 1)
-                    for s in range(q + 1)
-                    for c, m in [_on_true_unit(s)]
-                ),
-                key=lambda pair: (pair[0], -pair[1]),
+                ((best[q - s][0] + on_unit[s][0], best[q - s][1] + on_unit[s][1] - 1) for s in range(q + 1)),
+                key=lambda value: (value[0], -value[1]),
             )
             for q in range(spare + 1)
         ]
@@ -87,6 +85,4 @@ def tanh_unit(inputs: int, outputs: int) -> RLCT:
     K is two-sided comparable to ‖a‖²‖b‖², a disjoint product.
     """
     inputs, outputs = whole(inputs, "inputs", 1), whole(outputs, "outputs", 1)
-    return RLCT(
-        Fraction(min(inputs, outputs), 2), 1 + (inputs == outputs), True, "single tanh unit, ‖a‖²‖b‖²"
-    )
+    return RLCT(Fraction(min(inputs, outputs), 2), 1 + (inputs == outputs), True, "single tanh unit, ‖a‖²‖b‖²")
