@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from samplers.batches import Batches
-from samplers.engine import LossFunction, ModuleLoss, PerSampleLoss
+from samplers.engine import LossFunction, ModuleLoss, PerSampleLoss, Potential
 from samplers.errors import InputError
 from samplers.gradient import ControlVariate, Plain
 from samplers.noise import ChainNoise
@@ -69,6 +70,25 @@ def estimate_llc(
     return replace(
         result, checkpoint=checkpoint, evaluation=function.evaluation, dtype=str(dtype).removeprefix("torch.")
     )
+
+
+def estimate_potential(
+    potential: Callable[[Tensor], Tensor],
+    center: Tensor,
+    n: int,
+    *,
+    progress: bool | None = None,
+    **settings: Any,
+) -> Estimate:
+    """E[nβ (K(w) - K(w*))] for an analytic potential K in the place of a network's loss, with the same estimator.
+
+    `potential` maps points (C, d) to K (C,); `center` is w* (d,); `n` plays the part of the number of samples.
+    """
+    options = _options(settings)
+    function = Potential(potential, len(center))
+    with show_progress(progress) as report:
+        result = _sample(function, center, n, options, report, time.monotonic())
+    return replace(result, evaluation="analytic", dtype=str(center.dtype).removeprefix("torch."))
 
 
 def _options(settings: dict[str, Any]) -> Settings:
