@@ -162,6 +162,8 @@ def _load_zip(path: Path) -> Any:
         if any(record.compress_type for record in records) or sum(record.file_size for record in records) > size:
             raise refuse(path, f"is a compressed zip archive, which torch.save does not write; {_SAVE_PLAIN}")
         for record in records:
+            if record.external_attr & 0x10:  # marked as a folder: torch fills nothing in, and says nothing
+                raise refuse(path, f"is damaged (a record is marked as a folder); {_SAVE_AGAIN}")
             if record.CRC:  # torch.save writes 0 where checksums were turned off
                 with archive.open(record) as stream:
                     while stream.read(1 << 20):

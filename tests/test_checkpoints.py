@@ -1,9 +1,11 @@
+import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from checkpoint_files import Tied, legacy, net, same, write_shards
+from checkpoint_files import Runs, Tied, legacy, net, same, write_shards
 from safetensors.torch import save_file
 from torch import nn
 
@@ -174,6 +176,32 @@ def test_zip_without_checksums_is_read(tmp_path):
     model = net(2)
     load_checkpoint(model, tmp_path / "a.pt")
     assert same(model, state)
+
+
+@pytest.mark.parametrize("writer", ["zip", "legacy", "ckpt", "bare", "shard"])
+def test_a_pickle_that_would_run_code_does_not(tmp_path, writer):
+    target = tmp_path / "ran"
+    content = {"state_dict": net(1).state_dict(), "callbacks": Runs(target)}
+    path = tmp_path / ("a.ckpt" if writer == "ckpt" else "a.pt")
+    if writer == "legacy":
+        legacy(content, path)
+    elif writer == "bare":
+        path.write_bytes(pickle.dumps(Runs(target)))
+    elif writer == "shard":
+        torch.save(content, tmp_path / "pytorch_model-1-of-1.bin")
+        path = tmp_path / "pytorch_model.bin.index.json"
+        path.write_text(json.dumps({"weight_map": {"0.weight": "pytorch_model-1-of-1.bin"}}))
+    else:
+        torch.save(content, path)
+    with pytest.raises(InputError, match=r"r?un code"):
+        load_checkpoint(net(), path)
+    assert not target.exists()
+
+
+def test_the_malicious_pickle_is_one(tmp_path):
+    """The test above would pass with a harmless file too: unpickled in the usual way, this one does run."""
+    pickle.loads(pickle.dumps(Runs(tmp_path / "ran")))
+    assert (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(
