@@ -9,6 +9,7 @@ import numpy as np
 
 from slt.zoo.model import Oracle
 from slt.zoo.quadrature import (
+    PLANE_STEP,
     STEP,
     TAIL,
     LogDensity,
@@ -93,7 +94,7 @@ def sum_times_square() -> Oracle:
 
     def nodes_at(log_t: float, gamma: float) -> Nodes:
         low = -max(log_t - 2 * log(gamma), 0.0) - 4 * TAIL
-        square, fourth = norm_density(1, 2, low), norm_density(1, 4, low)
+        square, fourth = norm_density(1, 2, low, PLANE_STEP), norm_density(1, 4, low, 2 * PLANE_STEP)
         x, y = np.meshgrid(square.grid, fourth.grid, indexing="ij")
         log_weight = square.log_weight[:, None] + fourth.log_weight[None, :]
         curvature = 2 * (np.exp(x) / gamma + np.exp(y) / gamma**2) / gamma

@@ -128,7 +128,7 @@ def _gram_matrix() -> AnalyticModel:
         return (u.mT @ u).square().sum((-2, -1))
 
     def nodes_at(log_t: float, gamma: float) -> Nodes:
-        log_weight, s = oracles.wishart_nodes(2, 3, max(log_t - 2 * log(gamma), 0.0))
+        log_weight, s = oracles.wishart_nodes(2, 3, max(log_t - 2 * log(gamma), 0.0), step=0.2)
         return plain_nodes(log_weight, (s**2).sum(1) / gamma**2)
 
     center = torch.zeros(6, dtype=torch.float64)

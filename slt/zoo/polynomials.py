@@ -13,7 +13,7 @@ from torch import Tensor
 from slt.exact.rlct import RLCT
 from slt.zoo import oracles
 from slt.zoo.model import AnalyticModel, Oracle
-from slt.zoo.quadrature import TAIL, Nodes, integrate, norm_density, plain_nodes
+from slt.zoo.quadrature import PLANE_STEP, TAIL, Nodes, integrate, norm_density, plain_nodes
 
 _NEWTON = "Newton polyhedron, sum of monomials"
 _PLANE = "plane curve in adapted coordinates (Varchenko 1976)"
@@ -55,7 +55,7 @@ def _pairwise_products() -> AnalyticModel:
 
     def nodes_at(log_t: float, gamma: float) -> Nodes:
         low = -max(2 * (log_t - 2 * log(gamma)), 0.0) - 2 * TAIL
-        density = norm_density(1, 2.0, low)
+        density = norm_density(1, 2.0, low, PLANE_STEP)
         x, y = (np.exp(axis.ravel()) / gamma for axis in np.meshgrid(density.grid, density.grid))
         log_weight = np.add.outer(density.log_weight, density.log_weight).ravel()
         none = np.zeros_like(x)

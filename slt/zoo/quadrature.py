@@ -16,6 +16,7 @@ import numpy as np
 from slt.zoo.model import Oracle
 
 STEP = 0.2  # e^(-π²/STEP) is the trapezoidal error of the central densities below: far under rounding
+PLANE_STEP = 0.3  # where two variables make a grid: e^(-33)
 TAIL = 40.0  # integrals are cut where what is left is e^-TAIL of the whole
 
 
@@ -97,10 +98,10 @@ class LogDensity:
 
 
 def tabulate(log_density: Callable[[np.ndarray], np.ndarray], low: float, high: float, step: float) -> LogDensity:
-    """Tabulate a density given by its logarithm on [low, high], without ends that are e^-100 of its peak."""
+    """Tabulate a density given by its logarithm on [low, high], without ends that are e^-300 of its peak."""
     first = int(np.floor(low / step))
     values = log_density(step * np.arange(first, int(np.ceil(high / step)) + 1))
-    inside = np.flatnonzero(values > values.max() - 100.0)
+    inside = np.flatnonzero(values > values.max() - 300.0)
     return LogDensity(first + int(inside[0]), step, np.exp(values[inside[0] : inside[-1] + 1]))
 
 

@@ -18,7 +18,7 @@ from slt.exact.rlct import RLCT
 from slt.zoo import oracles
 from slt.zoo.model import AnalyticModel, Oracle, RegressionModel
 from slt.zoo.overparameterized import uniform_inputs
-from slt.zoo.quadrature import TAIL, Nodes, descending_logs, gaussian_nodes, integrate, norm_density
+from slt.zoo.quadrature import PLANE_STEP, TAIL, Nodes, descending_logs, gaussian_nodes, integrate, norm_density
 
 _HALF_NODES, _HALF_WEIGHTS = (
     (np.polynomial.legendre.leggauss(32)[0] + 1) / 2,
@@ -96,7 +96,7 @@ def _relu_pair() -> Oracle:
     """Two units, truth zero: half of the mass has b of equal signs and a Gram matrix of rank one."""
 
     def nodes_at(log_t: float, gamma: float) -> Nodes:
-        density = norm_density(1, 2.0, -2 * log_t - 2 * TAIL + 2 * log(min(gamma, 1.0)))
+        density = norm_density(1, 2.0, -2 * log_t - 2 * TAIL + 2 * log(min(gamma, 1.0)), PLANE_STEP)
         x, y = (np.exp(axis.ravel()) / (6 * gamma**2) for axis in np.meshgrid(density.grid, density.grid))
         log_weight = np.add.outer(density.log_weight, density.log_weight).ravel() - log(2)
         equal, opposite = np.stack([x + y, np.zeros_like(x)], 1), np.stack([x, y], 1)

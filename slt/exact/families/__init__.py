@@ -1,8 +1,8 @@
 """Closed forms of (λ, m) by family of models, and the registry the command line reads.
 
 >>> from slt.exact import families
->>> families.FAMILIES["reduced-rank"].evaluate(["3", "2", "2", "0"])
-RLCT(learning_coefficient=Fraction(2, 1), multiplicity=2, exact=True, method='...')
+>>> print(families.FAMILIES["reduced-rank"].evaluate(["3", "2", "2", "0"]))
+λ = 2, m = 2 (reduced-rank regression (Aoyagi & Watanabe 2005), case 1)
 """
 
 from __future__ import annotations
