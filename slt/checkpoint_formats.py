@@ -105,7 +105,9 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
         # A plain name in the index's own folder: anything else would let a downloaded index read other files.
         outside = [name for name in shards if Path(name).name != name or "\\" in name]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise refuse(index, "is not an index of shards: no 'weight_map' of tensor names to files") from error
+        raise refuse(
+            index, "is not an index of shards: it needs a 'weight_map' of tensor names to file names"
+        ) from error
     if outside:
         raise refuse(index, f"names {listed(outside)}: a shard must be a file in the index's own folder")
     tensors: dict[str, Tensor] = {}

@@ -173,7 +173,7 @@ def _match_keys(path: Path, slots: Mapping[str, Tensor], found: Mapping[str, Ten
         expected = listed(f"{wanted[name]} {list(slots[wanted[name]].shape)}" for name in lacks)
         problems.append(f"lacks {len(lacks)} of the model's {len(slots)} keys ({expected})")
     if unknown:
-        problems.append(f"has {_keys(unknown)} that the model does not ({listed(unknown)})")
+        problems.append(f"has {_keys(unknown)} too many ({listed(unknown)})")
     raise refuse(path, f"{' and '.join(problems)}; {advice}")
 
 
