@@ -11,6 +11,7 @@ from torch import Tensor
 
 from samplers.noise import ChainNoise
 from samplers.posterior import LocalPosterior
+from samplers.preconditioner import Metric
 
 GradientAt = Callable[[Tensor], Tensor]
 
@@ -36,10 +37,10 @@ def largest_curvature(
     w: Tensor,
     noise: ChainNoise,
     radius: float,
-    root: Callable[[Tensor], Tensor],
+    metric: Metric,
     iterations: int = 12,
 ) -> Tensor:
-    """Largest |eigenvalue| of G^½ (∇²U) G^½ at each row of w, by power iteration, float64 (C,).
+    """Largest |eigenvalue| of Rᵀ (∇²U) R, G = R Rᵀ, at each row of w, by power iteration, float64 (C,).
 
     A dozen iterations reach it to some 10%, from below.
     """
@@ -47,7 +48,7 @@ def largest_curvature(
     value = torch.zeros(len(w), dtype=torch.float64, device=w.device)
     for _ in range(iterations):
         v = v / v.norm(dim=-1, keepdim=True)
-        v = root(hessian_vector(gradient, w, root(v), radius))
+        v = metric.root_transpose(hessian_vector(gradient, w, metric.root(v), radius))
         value = v.double().norm(dim=-1)
     return value
 
@@ -59,3 +60,31 @@ def diagonal_curvature(gradient: GradientAt, w: Tensor, noise: ChainNoise, radiu
         signs = noise.normal(w).sign()
         total += signs * hessian_vector(gradient, w, signs, radius)
     return total.mean(0) / probes
+
+
+def leading_eigenpairs(
+    matvec: Callable[[Tensor], Tensor], start: Tensor, rank: int, iterations: int
+) -> tuple[Tensor, Tensor]:
+    """The `rank` largest eigenvalues (k,) and eigenvectors (d, k) of a symmetric matrix, by Lanczos (1950).
+
+    `matvec` maps (1, d) to (1, d), `start` is a random (1, d). Fully reorthogonalized, and in float64 but for
+    `matvec`, so that no eigenvalue appears twice. Fewer pairs come back where the matrix has fewer distinct ones.
+    """
+    vector = start[0].double()
+    basis: list[Tensor] = []
+    images: list[Tensor] = []
+    for _ in range(min(iterations, len(vector))):
+        length = vector.norm()
+        for _ in range(2):  # once is not enough for orthogonality to rounding (Parlett 1980)
+            for other in basis:
+                vector = vector - (other @ vector) * other
+        if not float(vector.norm()) > 1e-10 * float(length):
+            break
+        basis.append(vector / vector.norm())
+        images.append(matvec(basis[-1].to(start.dtype)[None])[0].double())
+        vector = images[-1]
+    q = torch.stack(basis, dim=1)
+    small = q.T @ torch.stack(images, dim=1)
+    values, vectors = torch.linalg.eigh(0.5 * (small + small.T))
+    leading = values.argsort(descending=True)[:rank]
+    return values[leading].to(start.dtype), (q @ vectors[:, leading]).to(start.dtype)

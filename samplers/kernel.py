@@ -2,8 +2,10 @@
 
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
+from samplers.errors import InputError
 from samplers.noise import ChainNoise
 from samplers.posterior import LocalPosterior
 
@@ -37,3 +39,17 @@ class Kernel(Protocol):
     def step(self, posterior: LocalPosterior, state: Any, index: Tensor | None, noise: ChainNoise) -> tuple[Any, Info]:
         """The next State, and the Info of this step."""
         ...
+
+
+def column(value: float | Tensor, like: Tensor) -> float | Tensor:
+    """A number as it is; one number per chain (C,) as a column (C, 1) in the dtype of `like`, to scale its rows."""
+    if not isinstance(value, Tensor):
+        return value
+    return value.to(like)[:, None] if value.ndim else value.to(like)
+
+
+def require_positive(name: str, value: float | Tensor) -> None:
+    """InputError unless the number, or each of one number per chain, is positive and finite."""
+    given = torch.as_tensor(value)
+    if given.ndim > 1 or not bool(((given > 0) & given.isfinite()).all()):
+        raise InputError(f"{name} must be positive and finite, one number or one per chain, got {value}")

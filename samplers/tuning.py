@@ -36,6 +36,7 @@ def choose_preconditioner(
 def tune_sgld(posterior: LocalPosterior, kernel: SGLD, w: Tensor, noise: ChainNoise, index: Tensor | None) -> SGLD:
     """The kernel with ε = 4 · SAFETY / s, s the largest preconditioned curvature of U at the positions w (C, d)."""
     gradient = gradient_of_potential(posterior, index)
-    curvature = largest_curvature(gradient, w, noise, curvature_radius(posterior), kernel.preconditioner.root)
+    metric = kernel.preconditioner.at(kernel.preconditioner.init(posterior, w))
+    curvature = largest_curvature(gradient, w, noise, curvature_radius(posterior), metric)
     largest = max(float(curvature.nan_to_num(0).max()), float(posterior.gamma.max()))
     return replace(kernel, step_size=STABILITY * SAFETY / largest)
