@@ -7,7 +7,8 @@ from torch import Tensor
 
 from samplers.batches import Batches
 from samplers.hmc import HMC
-from samplers.noise import ChainNoise, data_generator
+from samplers.engine import LossFunction
+from samplers.noise import ChainNoise
 from samplers.posterior import LocalPosterior
 from samplers.preconditioner import Preconditioner
 from samplers.run import Run
@@ -15,12 +16,15 @@ from samplers.sgld import SGLD
 from samplers.tuning import choose_preconditioner, tune_sgld
 
 TARGET_ACCEPTANCE = {"hmc": 0.8, "mala": 0.57}
-TRAJECTORY_ANGLE = 0.8  # of a trajectory along flat directions: an eighth of a turn; longer ones cost more than they mix
+TRAJECTORY_ANGLE = (
+    0.8  # of a trajectory along flat directions: an eighth of a turn; longer ones cost more than they mix
+)
 MAX_LEAPFROG = 32
 MAX_STAGES = 60
 ADAPTATION = 15  # trajectories that settle the step size at the target temperature
-RAMP = 300  # SGLD steps over which β rises from 0 to its target
-CURVATURE_SAMPLES = 4096  # samples on which curvature is measured
+CAUTION = 0.2  # share of trajectories with smaller steps, which free chains from regions of high curvature
+SETTLING = 100  # SGLD steps between the first tuning and the last
+ANNEALING_BATCHES = 4  # minibatches that make the subset on which chains of minibatch samplers are annealed
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,20 @@ def next_beta(posterior: LocalPosterior, loss: Tensor, current: float, target: f
     return max(low, current + 1e-6 * target)
 
 
+def resample(loss: Tensor, rate: float, uniform: float) -> Tensor:
+    """Indices (C,) of chains drawn with weights exp(-rate · loss), systematically: few copies, the expected number of
+    each.
+
+    Chains that are not finite have weight 0 (Douc & Cappé 2005, systematic resampling).
+    """
+    log_weight = torch.where(loss.isfinite(), -rate * loss, -torch.inf)
+    if not bool(log_weight.isfinite().any()):
+        return torch.arange(len(loss), device=loss.device)
+    cumulative = log_weight.softmax(0).cumsum(0)
+    positions = (torch.arange(len(loss), dtype=torch.float64, device=loss.device) + uniform) / len(loss)
+    return torch.searchsorted(cumulative / cumulative[-1], positions).clamp(max=len(loss) - 1)
+
+
 def warm_up_hmc(
     posterior: LocalPosterior,
     position: Tensor,
@@ -66,12 +84,14 @@ def warm_up_hmc(
     step_size: float | None,
     preconditioner: str,
 ) -> WarmedUp:
-    """Raise β from 0 to its target in stages, then settle the step size of HMC (or MALA) at the target.
+    """Anneal from β = 0 to the target by sequential Monte Carlo, then settle the step size of HMC (or MALA) there.
 
-    At β = 0 the positions are exact draws. A stage goes as far as half of the chains' effective number allows and
-    moves them by two trajectories. The step size follows the chains' mean acceptance towards 0.8 (MALA: 0.57), with a
-    gain that dies out at the target; trajectories span an angle of about 0.8 along flat directions, where the
-    posterior is as wide as its localizer.
+    At β = 0 the positions are exact draws. Each stage raises β as far as half of the chains' effective number allows,
+    resamples the chains with the weights this gives them, and moves them by two trajectories (Del Moral, Doucet &
+    Jasra 2006): a chain that would be left behind in a region of vanishing probability is replaced by one that is
+    not. The step size follows the chains' mean acceptance towards 0.8 (MALA: 0.57), with a gain that dies out at the
+    target; trajectories span an angle of about 0.8 along flat directions, where the posterior is as wide as its
+    localizer.
     """
     target, gamma = float(posterior.beta.max()), float(posterior.gamma.max())
     relative = posterior.beta / target if target > 0 else posterior.beta
@@ -80,9 +100,9 @@ def warm_up_hmc(
 
     def kernel() -> HMC:
         if name == "mala":
-            return HMC(epsilon, 1, metric, jitter=0.0)
+            return HMC(epsilon, 1, metric, jitter=0.0, caution=CAUTION)
         steps = round(TRAJECTORY_ANGLE / (gamma * epsilon) ** 0.5)
-        return HMC(epsilon, min(MAX_LEAPFROG, max(1, steps)), metric)
+        return HMC(epsilon, min(MAX_LEAPFROG, max(1, steps)), metric, caution=CAUTION)
 
     run = Run(posterior.tempered(0.0 * relative), kernel(), position, noise=noise, batches=batches)
 
@@ -100,7 +120,11 @@ def warm_up_hmc(
     for _ in range(MAX_STAGES):
         if beta >= target:
             break
-        beta = next_beta(posterior, run.state.loss, beta, target)
+        reached = next_beta(posterior, run.state.loss, beta, target)
+        if posterior.owner is None:  # chains of different centres do not replace each other
+            kept = resample(run.state.loss, posterior.n * (reached - beta), float(noise.uniform()[0]))
+            run.state = type(run.state)(*(part[kept] for part in run.state))
+        beta = reached
         run.posterior = posterior.tempered(beta * relative)
         move(2, gain=2.0, decay=0.0)
     run.posterior = posterior
@@ -109,6 +133,19 @@ def warm_up_hmc(
     move(ADAPTATION, gain=3.0, decay=0.6)
     run.kernel = final = kernel()
     return WarmedUp(run, epsilon, gradients, final.leapfrog_steps)
+
+
+class _Subset:
+    """The loss on some of the samples in the place of all of them."""
+
+    def __init__(self, loss: LossFunction, index: Tensor):
+        self._loss, self._index, self.dimension = loss, index, loss.dimension
+
+    def value(self, w: Tensor, index: Tensor | None = None) -> Tensor:
+        return self._loss.value(w, self._index)
+
+    def value_and_grad(self, w: Tensor, index: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._loss.value_and_grad(w, self._index)
 
 
 def warm_up_sgld(
@@ -121,32 +158,29 @@ def warm_up_sgld(
     step_size: float | None,
     preconditioner: str,
 ) -> WarmedUp:
-    """Raise β linearly to its target over some hundred steps, measuring the curvature before and after.
+    """Anneal on a subset of the data, then set step size and preconditioner by the curvature where the chains are.
 
-    Before: at w* and at draws of the localizing Gaussian, where it bounds what the chains will meet on the way.
-    After: where the chains have arrived, which sets the step size (unless given) and the preconditioner that are
-    recorded with.
+    A few minibatches stand for the data, at the temperature of all of them, while `warm_up_hmc` brings the chains
+    near the posterior; SGLD then settles, and is tuned once more, before it is recorded.
     """
-    subset = None
-    if batches.n > CURVATURE_SAMPLES:
-        subset = torch.randperm(batches.n, generator=data_generator(0))[:CURVATURE_SAMPLES]
-    target, evaluations = posterior.beta, 0
+    pieces = [batches.next() for _ in range(ANNEALING_BATCHES)]
+    subset = None if pieces[0] is None else torch.cat([piece for piece in pieces if piece is not None]).unique()
+    stand_in = posterior if subset is None else posterior.on(_Subset(posterior.loss, subset))
+    full = Batches(batches.n, None, 0)
+    annealed = warm_up_hmc(stand_in, position, noise, full, name="hmc", step_size=None, preconditioner="identity")
+    share = 1.0 if subset is None else len(subset) / (batches.batch_size or batches.n)
+    gradients = round(annealed.gradients * share)
 
     def tuned(where: Tensor) -> SGLD:
-        nonlocal evaluations
+        nonlocal gradients
         metric = choose_preconditioner(preconditioner, posterior, where, noise, subset)
+        gradients += round(share * (16 * (preconditioner != "identity") + 24 * (step_size is None)))
         current = replace(kernel, preconditioner=metric, step_size=step_size or 1.0)
-        evaluations += 16 + (0 if step_size else 24)
         return current if step_size else tune_sgld(posterior, current, where, noise, subset)
 
-    half = len(position) // 2
-    around = torch.cat([posterior.center_of(len(position))[:half], position[half:]])
-    first = tuned(around)
-    run = Run(posterior, first, position, noise=noise, batches=batches)
-    for k in range(RAMP):
-        run.posterior = posterior.tempered(target * ((k + 1) / RAMP))
+    run = Run(posterior, tuned(annealed.run.position), annealed.run.position, noise=noise, batches=batches)
+    for _ in range(SETTLING):
         run.step()
-    # A chain lost on the way has no curvature: leave the tuning at what held before, the run will report the chain.
-    final = tuned(run.position) if run.alive.all() else first
-    run.posterior, run.kernel = posterior, final
-    return WarmedUp(run, final.step_size, RAMP + evaluations, 1)
+    if run.alive.all():  # a chain lost on the way has no curvature to tune by: the run will report it
+        run.use(tuned(run.position))
+    return WarmedUp(run, float(run.kernel.step_size), gradients + SETTLING, 1)  # type: ignore[attr-defined]
