@@ -121,6 +121,66 @@ def estimate(
         raise typer.Exit(1)
 
 
+@app.command()
+def exact(
+    polynomials: Annotated[
+        list[str],
+        typer.Argument(help="A polynomial K >= 0; several, f1 f2 ..., mean K = f1² + f2² + ...; or a family's words."),
+    ],
+    at: Annotated[str | None, typer.Option(help="The point, such as 0,1/2. [default: the origin]")] = None,
+    variables: Annotated[str | None, typer.Option(help="Their order, such as x,y. [default: alphabetical]")] = None,
+    family: Annotated[str | None, typer.Option(help="A closed form by name, such as reduced-rank M H N r.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Exact local learning coefficient λ and multiplicity m, as a fraction.
+
+    Two variables: exact for every polynomial. More: from the Newton polyhedron, and called an upper bound where it is
+    not proved exact. A family's closed form: `slt exact --family reduced-rank 10 5 5 2`; negative numbers need a `--`
+    in front.
+    """
+    import json as json_library
+
+    from slt.exact.commands import exact_family, exact_polynomials
+
+    if family is not None:
+        if at is not None or variables is not None:
+            raise InputError("--at and --variables belong to polynomials, not to --family")
+        rlct = exact_family(family, polynomials)
+    else:
+        rlct = exact_polynomials(polynomials, at, variables)
+    typer.echo(json_library.dumps(rlct.to_dict(), ensure_ascii=False) if json else str(rlct))
+
+
+@app.command()
+def validate(
+    quick: Annotated[bool, typer.Option("--quick", help="A dozen models, a wider error: some minutes.")] = False,
+    only: Annotated[str | None, typer.Option(help="One group, model or estimator.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per check.")] = False,
+) -> None:
+    """Hold every estimator against models with exact answers.
+
+    Exit code 0: none falls outside. 1: some do. Verdicts: agrees; OUTSIDE; refused (the estimator itself says that
+    its number is not usable); no reference (nothing exact is known at finite n).
+    """
+    import json as json_library
+
+    from slt.estimate import finite
+    from slt.validation import HEADER, table_row, tally
+    from slt.validation import validate as run
+
+    checks = []
+    if not json:
+        typer.echo(HEADER)
+    for check in run(only, quick):
+        checks.append(check)
+        values = {name: finite(value) for name, value in check.to_dict().items()}
+        typer.echo(json_library.dumps(values, ensure_ascii=False) if json else table_row(check))
+    if not json:
+        typer.echo(tally(checks))
+    if any(check.verdict == "OUTSIDE" for check in checks):
+        raise typer.Exit(1)
+
+
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
     """Put the file that the user has to look at in front of what is wrong with it."""

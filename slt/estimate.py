@@ -74,10 +74,11 @@ class Estimate:
 
     def to_json(self) -> str:
         """One JSON object on one line; numbers that are not finite become null."""
-        return json.dumps({key: _finite(value) for key, value in self.to_dict().items()}, ensure_ascii=False)
+        return json.dumps({key: finite(value) for key, value in self.to_dict().items()}, ensure_ascii=False)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value as JSON can hold it: numbers that are not finite become None."""
     if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

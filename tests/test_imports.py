@@ -20,6 +20,7 @@ LAYERS = [
     {"estimate"},
     {"progress", "verdict", "plot"},
     {"estimation"},
+    {"validation"},
     {"cli", "__main__"},
 ]  # fmt: skip
 
