@@ -64,6 +64,10 @@ class LocalPosterior:
         """The same posterior at another inverse temperature."""
         return LocalPosterior(self.loss, self.centers, n=self.n, beta=beta, gamma=self.gamma, owner=self.owner)
 
+    def on(self, loss: LossFunction) -> "LocalPosterior":
+        """The same posterior with another loss in the place of L."""
+        return LocalPosterior(loss, self.centers, n=self.n, beta=self.beta, gamma=self.gamma, owner=self.owner)
+
     def center_of(self, chains: int) -> Tensor:
         """w* of each chain, (chains, d)."""
         if self.owner is None:

@@ -36,8 +36,8 @@ class Linearized(nn.Module):
             return functional_call(self._frozen[0], dict(parameters), args, kwargs)
 
         at, along = self.layout.unflatten(self.center), self.layout.unflatten(self.weights - self.center)
-        output, change = jvp(network, (at,), (along,))
-        return output + change
+        expansion = jvp(network, (at,), (along,))  # output and its change
+        return expansion[0] + expansion[1]
 
 
 def gauss_newton_eigenvalues(model: nn.Module, inputs: Tensor, noise_variance: float = 1.0) -> Tensor:

@@ -8,6 +8,7 @@ from slt.estimate import Status
 from slt.llc import frozen_chains, llc_draws, sound_chains
 
 MAX_RHAT = 1.05
+HOPELESS_RHAT = 1.2  # chains that have not met at all
 MIN_ESS = 100.0
 BELOW_CENTER_NATS = 1.0  # nβ (L(w*) - L(w)) above this, in a share of the draws, is no accident of rounding
 BELOW_CENTER_SHARE = 0.01
@@ -46,7 +47,7 @@ def judge(
         failed += _center_reasons(draws, summary, full_data)
         if summary.rhat > MAX_RHAT:
             means = draws.mean(1)
-            warnings.append(
+            (failed if summary.rhat > HOPELESS_RHAT else warnings).append(
                 f"the chains disagree: R-hat {summary.rhat:.3f} > {MAX_RHAT}, chain means from {means.min():.4g} to "
                 f"{means.max():.4g}: ask for more draws"
             )
