@@ -209,6 +209,17 @@ def test_superposition_polygons_are_minima_of_the_stated_hessian_rank(sides, col
     assert rank == 2 * families.superposition_polygon(sides, columns, plus).learning_coefficient
 
 
+@pytest.mark.parametrize(("sides", "columns", "plus"), [(5, 7, 1), (6, 9, 2), (8, 10, 1)])
+def test_superposition_polygons_with_live_and_dead_columns_are_saddles(sides, columns, plus):
+    w = polygon(sides, columns, plus)
+    gradient = torch.func.grad(lambda z: superposition_loss(z, columns))(w)
+    curvature = torch.linalg.eigvalsh(torch.func.hessian(lambda z: superposition_loss(z, columns))(w))
+    assert gradient.abs().max() < 1e-12
+    assert curvature.min() < -1e-5
+    with pytest.raises(InputError, match="saddle"):
+        families.superposition_polygon(sides, columns, plus)
+
+
 @pytest.mark.parametrize(
     ("sides", "columns", "plus", "expected"),
     [(4, 6, 0, 0.111111), (4, 6, 1, 0.104167), (5, 6, 0, 0.068744), (5, 6, 1, 0.061799), (6, 6, 0, 0.048192)],

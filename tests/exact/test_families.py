@@ -203,6 +203,8 @@ def test_lda_with_one_true_topic_is_a_reduced_rank_problem_of_smaller_size():
         (lambda: families.factorized_polynomial([1, 2], [0]), "give one each"),
         (lambda: families.superposition_polygon(3, 6), "4 <= k <= 8"),
         (lambda: families.superposition_polygon(6, 5), "at least 6 columns"),
+        (lambda: families.superposition_polygon(5, 7, 1), "saddle.*plus must be 0 or columns - sides = 2"),
+        (lambda: families.superposition_polygon(4, 9, 2), "saddle"),
         (lambda: families.superposition_polygon(5, 6, 2), "at most columns - sides = 1"),
         (lambda: families.location_mixture(2, 3), "at most components"),
         (lambda: families.location_mixture(2, 1, 0.5), "positive int or Fraction"),

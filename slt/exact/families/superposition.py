@@ -23,7 +23,10 @@ def superposition_polygon(sides: int, columns: int, plus: int = 0) -> RLCT:
     the dimension transverse to the flat directions, the exponent of the volume. Not proved, hence exact =
     False; published values for 4-gons are direction-dependent half Hessian ranks and smaller.
 
-    Raises InputError for k outside 4..8, c < k, or plus outside 0..c-k.
+    With both live and dead columns left over, moving one of each against the other lowers the loss: for k >= 5, and for
+    k = 4 with c > 8, such points are saddles and have no learning coefficient.
+
+    Raises InputError for k outside 4..8, c < k, plus outside 0..c-k, and at those saddles.
     """
     k, c, p = whole(sides, "sides"), whole(columns, "columns", 1), whole(plus, "plus")
     if not 4 <= k <= 8:
@@ -32,6 +35,11 @@ def superposition_polygon(sides: int, columns: int, plus: int = 0) -> RLCT:
         raise InputError(f"a {k}-gon needs at least {k} columns, got {c}")
     if p > c - k:
         raise InputError(f"plus must be at most columns - sides = {c - k}, got {p}")
+    if 0 < p < c - k and (k > 4 or c > 8):
+        raise InputError(
+            f"the {k}-gon with {c} columns and plus = {p} is a saddle, without a learning coefficient: "
+            f"plus must be 0 or columns - sides = {c - k}"
+        )
     if k == 4:
         return RLCT(Fraction(11 + 2 * (c - 4) + p, 2), 1, False, _FOUR_GON)
     return RLCT(Fraction(3 * k - 1 + 3 * p, 2), 1, True, _POLYGON)
