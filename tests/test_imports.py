@@ -15,7 +15,7 @@ OWNER = {
 }
 # Lower layers first: a module may import from its own layer and those before it.
 LAYERS = [
-    {"files", "losses", "diagnostics", "checkpoint_formats", "linearized", "exact"},
+    {"files", "losses", "diagnostics", "checkpoint_formats", "linearized", "minimum", "exact"},
     {"task", "checkpoints", "llc", "zoo", "settings"},
     {"estimate"},
     {"progress", "verdict", "plot"},
