@@ -19,6 +19,7 @@ from slt.zoo import oracles
 from slt.zoo.model import AnalyticModel, Oracle, RegressionModel
 from slt.zoo.overparameterized import uniform_inputs
 from slt.zoo.quadrature import PLANE_STEP, TAIL, Nodes, descending_logs, gaussian_nodes, integrate, norm_density
+from slt.zoo.tanh_oracle import on_one_true_unit
 
 _HALF_NODES, _HALF_WEIGHTS = (
     (np.polynomial.legendre.leggauss(32)[0] + 1) / 2,
@@ -133,7 +134,7 @@ def models() -> list[AnalyticModel]:
             nn.Tanh,
             [1.0] * (p + 1) + [0.0] * (p - 1),
             families.tanh_network(p, 1),
-            None,
+            on_one_true_unit(p) if p < 3 else None,
             note if p > 1 else "",
         )
         for p in (1, 2, 3)
