@@ -67,6 +67,7 @@ def estimate(
     max_steps: Annotated[int, typer.Option(help="Budget of gradient evaluations per chain.")] = 20_000,
     max_seconds: Annotated[float | None, typer.Option(help="Budget of seconds. [default: none]")] = None,
     evaluation: Annotated[str, typer.Option(help="How chains are evaluated: auto, vmap or loop.")] = "auto",
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say what was chosen, and why.")] = False,
     progress: Annotated[
         bool | None, typer.Option(help="Live progress on standard error. [default: if it is a terminal]")
     ] = None,
@@ -111,6 +112,9 @@ def estimate(
         result = estimate_llc(
             loaded.model, loaded.data, loaded.loss, progress=progress, checkpoint=str(checkpoint), **vars(settings)
         )
+    if verbose:
+        for choice in result.choices:
+            typer.echo(f"  {choice}", err=True)
     typer.echo(result.to_json() if json else str(result))
     if save is not None:
         with written_whole(save) as partial:

@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from samplers.trace import Trace
+from slt.minimum import MinimumCheck
+from slt.scale import Sensitivity
 
 Status = Literal["ok", "warning", "failed"]
 
 JSON_KEYS = (
     "llc", "std_error", "interval", "rhat", "ess", "status", "reasons", "n", "beta", "gamma", "step_size", "chains",
     "warmup", "draws", "sampler", "seed", "seconds", "checkpoint", "dimension", "center_loss", "batch_size", "thin",
-    "preconditioner", "acceptance", "evaluation", "dtype", "gradients",
+    "preconditioner", "acceptance", "evaluation", "dtype", "gradients", "gradient_norm", "gradient_noise", "shift",
+    "heat_capacity", "beta_slope", "gamma_slope", "choices",
 )  # fmt: skip
 
 
@@ -22,7 +25,9 @@ class Estimate:
 
     `std_error` is the Monte Carlo standard error and `interval` the 95% interval it gives; `rhat` and `ess` are the
     rank-normalized split R-hat and the bulk effective sample size of the draws after warm-up. `status` is 'ok',
-    'warning' or 'failed', `reasons` say why in words. Losses are in nats; λ̂ has no unit.
+    'warning' or 'failed', `reasons` say why in words. `minimum` is what the gradient at w* says of it, `sensitivity`
+    (full-data runs only) how λ̂ would change with β and γ, `choices` what the program chose, each with its reason.
+    Losses are in nats; λ̂ has no unit.
     """
 
     llc: float
@@ -52,6 +57,9 @@ class Estimate:
     evaluation: str
     dtype: str
     gradients: int
+    minimum: MinimumCheck
+    sensitivity: Sensitivity | None
+    choices: tuple[str, ...]
     trace: Trace = field(repr=False)
 
     def __str__(self) -> str:
@@ -65,12 +73,30 @@ class Estimate:
                 self.status,
             ]
         )
-        return "\n".join([line, *(f"  {reason}" for reason in self.reasons)])
+        return "\n".join([line, *(f"  {remark}" for remark in (*self._scale(), *self.reasons))])
+
+    def _scale(self) -> list[str]:
+        found = self.sensitivity
+        if found is None or not math.isfinite(found.gamma_slope.std_error):
+            return []
+        verdict = "a plateau" if found.plateau else "no plateau: compare only numbers made at the same beta and gamma"
+        slopes = f"d log llc / d log gamma = {found.gamma_slope}, d log llc / d log beta = {found.beta_slope}"
+        return [f"scale: {slopes}: {verdict}"]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the trace, as plain Python values."""
-        values = {key: getattr(self, key) for key in JSON_KEYS}
-        return {**values, "interval": list(self.interval)}
+        found = self.sensitivity
+        derived = {
+            "interval": list(self.interval),
+            "choices": list(self.choices),
+            "gradient_norm": self.minimum.gradient_norm,
+            "gradient_noise": self.minimum.noise_norm,
+            "shift": self.minimum.shift,
+            "heat_capacity": found.heat_capacity if found else None,
+            "beta_slope": found.beta_slope.value if found else None,
+            "gamma_slope": found.gamma_slope.value if found else None,
+        }
+        return {key: derived[key] if key in derived else getattr(self, key) for key in JSON_KEYS}
 
     def to_json(self) -> str:
         """One JSON object on one line; numbers that are not finite become null."""

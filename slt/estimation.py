@@ -19,11 +19,14 @@ from samplers.run import Run
 from samplers.sgld import SGLD
 from samplers.trace import Trace, concatenate
 from samplers.warmup import WarmedUp, warm_up_hmc, warm_up_sgld
+from slt.choices import explain
 from slt.diagnostics import MeanSummary, detect_warmup
 from slt.estimate import Estimate
 from slt.llc import llc_draws, llc_from_trace, sound_chains
 from slt.losses import default_loss
+from slt.minimum import check_minimum
 from slt.progress import Progress, show_progress
+from slt.scale import sensitivity
 from slt.settings import Settings, choose_device, choose_dtype, choose_sampler, default_beta, default_gamma
 from slt.task import DataSource
 from slt.verdict import MAX_RHAT, MIN_ESS, judge
@@ -109,10 +112,11 @@ def _sample(
     if not math.isfinite(center_loss):
         raise InputError(f"the loss at the given weights is {center_loss}: check the weights and the data")
     report.stage("warm-up")
+    minimum = check_minimum(posterior, n)
     name, preconditioner, ready = _warm_up(posterior, n, options)
     full = ready.run.batches.batch_size is None
     trace, summary, stopped = _record(ready, options, n * beta, full, report, started)
-    status, reasons = judge(trace, summary, n * beta, options.target_error, full_data=full, stopped=stopped)
+    status, reasons = judge(trace, summary, minimum, n * beta, options.target_error, full_data=full, stopped=stopped)
     half = 1.96 * summary.std_error
     return Estimate(
         llc=summary.mean,
@@ -142,6 +146,9 @@ def _sample(
         evaluation="",
         dtype="",
         gradients=ready.gradients + ready.gradients_per_step * (options.thin or 1) * trace.loss.shape[1],
+        minimum=minimum,
+        sensitivity=sensitivity(trace, n * beta, gamma) if full and len(sound_chains(trace)) else None,
+        choices=explain(options, ready, name, preconditioner, trace),
         trace=replace(trace, attributes={"n": n, "beta": beta, "gamma": gamma, "seed": options.seed}),
     )
 

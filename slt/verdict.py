@@ -6,17 +6,20 @@ from samplers.trace import Trace
 from slt.diagnostics import MeanSummary
 from slt.estimate import Status
 from slt.llc import frozen_chains, llc_draws, sound_chains
+from slt.minimum import MinimumCheck
 
 MAX_RHAT = 1.05
 HOPELESS_RHAT = 1.2  # chains that have not met at all
 MIN_ESS = 100.0
 BELOW_CENTER_NATS = 1.0  # nβ (L(w*) - L(w)) above this, in a share of the draws, is no accident of rounding
 BELOW_CENTER_SHARE = 0.01
+TOLERATED_SHIFT = 0.05  # share of λ̂ by which a gradient at w* may shift it
 
 
 def judge(
     trace: Trace,
     summary: MeanSummary,
+    minimum: MinimumCheck,
     n_beta: float,
     target_error: float,
     *,
@@ -45,6 +48,8 @@ def judge(
         failed.append(f"{draws.shape[1]} draws after warm-up are too few for an error: ask for more draws")
     else:
         failed += _center_reasons(draws, summary, full_data)
+        if not failed:
+            warnings += _gradient_reasons(summary, minimum)
         if summary.rhat > MAX_RHAT:
             means = draws.mean(1)
             (failed if summary.rhat > HOPELESS_RHAT else warnings).append(
@@ -59,6 +64,17 @@ def judge(
             warnings.append(f"relative error {relative:.1%} is above the target of {target_error:.1%}{cause}")
     status: Status = "failed" if failed else "warning" if warnings else "ok"
     return status, failed + warnings
+
+
+def _gradient_reasons(summary: MeanSummary, minimum: MinimumCheck) -> list[str]:
+    """Signs in the gradient and the curvature that w* is not a local minimum."""
+    remedy = "w* is not a local minimum: train further, or use a larger gamma"
+    norm = f"|gradient| at w* is {minimum.gradient_norm:.2g} (the data's sampling noise: {minimum.noise_norm:.2g})"
+    if minimum.saddle:
+        return [f"{norm} and the localized posterior curves downwards there: {remedy}"]
+    if abs(minimum.shift) > max(2 * summary.std_error, TOLERATED_SHIFT * abs(summary.mean)):
+        return [f"{norm} and lowers llc by about {-minimum.shift:.2g}: {remedy}"]
+    return []
 
 
 def _center_reasons(draws: np.ndarray, summary: MeanSummary, full_data: bool) -> list[str]:

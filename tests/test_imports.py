@@ -17,8 +17,9 @@ OWNER = {
 LAYERS = [
     {"files", "losses", "diagnostics", "checkpoint_formats", "linearized", "minimum", "exact"},
     {"task", "checkpoints", "llc", "zoo", "settings"},
+    {"scale"},
     {"estimate"},
-    {"progress", "verdict", "plot"},
+    {"progress", "verdict", "plot", "choices"},
     {"estimation"},
     {"validation"},
     {"cli", "__main__"},

@@ -1,0 +1,31 @@
+"""What the program chose for the user, each choice with its reason in words."""
+
+from samplers.trace import Trace
+from samplers.warmup import WarmedUp
+from slt.settings import FULL_PASS_IS_CHEAP, LOCALITY_RADIUS, Settings
+
+
+def explain(options: Settings, ready: WarmedUp, name: str, preconditioner: str, trace: Trace) -> tuple[str, ...]:
+    """One line for every knob that was left to the program."""
+    run, said = ready.run, []
+    n, dimension = run.posterior.n, run.posterior.dimension
+    if options.beta is None:
+        said.append(f"beta = 1/log n = {float(run.posterior.beta):.4g}: E[nL] then estimates the free energy")
+    if options.gamma is None:
+        gamma = float(run.posterior.gamma)
+        said.append(f"gamma = {gamma:.4g}: the localizing Gaussian reaches {LOCALITY_RADIUS:.0%} of |w*| from w*")
+    if options.sampler == "auto":
+        why = "at most" if name == "hmc" else "minibatches were asked for, or n·d is above"
+        said.append(f"sampler = {name}: n·d = {n * dimension:.3g}, {why} {FULL_PASS_IS_CHEAP:.0e}")
+    if isinstance(options.sampler, str):
+        if options.preconditioner == "auto":
+            why = "from the curvature at chains" if preconditioner == "diagonal" else "the step size follows acceptance"
+            said.append(f"preconditioner = {preconditioner}: {why}")
+        if options.step_size is None:
+            why = "acceptance" if run.kernel.full_data else "the largest curvature that the chains met"
+            said.append(f"step_size = {ready.step_size:.3g}: from {why}, after {ready.gradients} gradients of warm-up")
+    if options.warmup is None:
+        said.append(f"warmup = {trace.warmup} more draws left out: the rest has the most effective draws")
+    if options.draws is None:
+        said.append(f"draws = {trace.draws}: the relative error target is {options.target_error:.3g}")
+    return tuple(said)
