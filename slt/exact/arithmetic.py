@@ -77,7 +77,7 @@ class Arithmetic:
             refuse("expanding it takes too many operations")
 
     def _small(self, value: fmpq_mpoly) -> fmpq_mpoly:
-        self._spend(10 * len(value))
+        self._spend(50 * len(value))
         if len(value) > MAX_TERMS:
             refuse(f"it has {len(value)} terms")
         if _bits(value) > MAX_BITS:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from math import prod
-
 from flint import fmpq, fmpq_mpoly, fmpz_poly
 
 from samplers.errors import InputError
 from slt.exact.polygon import edges, terms_of, vertices
 from slt.exact.univariate import count_real_roots, has_real_root, powers_of_factors, root_bound
 
-MAX_DEGREE_PRODUCT = 400  # of the discriminant that decides the hard cases: half a second
+MAX_WORK = 4500  # degree times smaller degree squared, for the discriminant: half a second
 
 
-def refuse_negative(f: fmpq_mpoly, place: str) -> None:
+def refuse_negative(f: fmpq_mpoly, place: str) -> bool:
     """Raise `InputError` if f(x, y), f(0, 0) = 0, takes negative values in every neighbourhood of the origin.
+
+    Returns True where f >= 0 is proved, False where that is left open.
 
     A vertex of the Newton polygon with an odd exponent or a negative coefficient shows it, and so does an edge
     polynomial with a real root of odd multiplicity. Without real roots f > 0 off the axes. If they are all of even
     multiplicity, f is negative somewhere if and only if one of its square-free factors of odd multiplicity vanishes
-    on a real curve through the origin. That last test is skipped where its discriminant would be too expensive:
-    f >= 0 is then the caller's promise.
+    on a real curve through the origin. That last test is left out where its discriminant would be too expensive.
     """
     terms = terms_of(f)
     corners = vertices(terms)
@@ -33,12 +32,17 @@ def refuse_negative(f: fmpq_mpoly, place: str) -> None:
                 if multiplicity % 2:
                     raise _negative(place)
                 undecided = True
-    if undecided and any(n % 2 and has_real_branch(g) for g, n in f.factor_squarefree()[1]):
+    if not undecided:
+        return True
+    odd = [g for g, n in f.factor_squarefree()[1] if n % 2]
+    cheap = [g for g in odd if max(g.degrees()) * min(g.degrees()) ** 2 <= MAX_WORK]
+    if any(map(has_real_branch, cheap)):
         raise _negative(place)
+    return len(cheap) == len(odd)
 
 
 def has_real_branch(g: fmpq_mpoly) -> bool:
-    """Tell whether the square-free g(x, y) vanishes on a real curve through the origin; False if too expensive.
+    """Tell whether the square-free g(x, y) vanishes on a real curve through the origin.
 
     Where x does not divide g, take c > 0 below every non-zero root of g(0, y), then e > 0 below every non-zero root
     of g(x, c), g(x, -c) and the discriminant of g in y. For 0 < |x| <= e no root y of g(x, y) leaves or enters
@@ -49,8 +53,6 @@ def has_real_branch(g: fmpq_mpoly) -> bool:
         return False
     if not any(i == 0 for i, _ in exponents) or not any(j == 0 for _, j in exponents):
         return True
-    if prod(g.degrees()) > MAX_DEGREE_PRODUCT:
-        return False
     x, y = g.context().gens()
     if g.degrees()[0] < g.degrees()[1]:
         g = g.compose(y, x)

@@ -18,7 +18,7 @@ from slt.exact.polynomial import PolynomialLike, point, show_point, to_flint_lis
 from slt.exact.rlct import RLCT
 from slt.exact.univariate import has_real_root, powers_of_factors
 
-MAX_WORK = 1_000_000_000  # bits of coefficients met in the changes of variable: half a minute
+MAX_WORK = 300_000_000  # bits of coefficients met in the changes of variable: some seconds
 
 
 def plane_curve(
@@ -27,7 +27,7 @@ def plane_curve(
     y: str | sympy.Symbol,
     at: Sequence[Any] | None = None,
 ) -> RLCT:
-    """Local λ and m of K(x, y) at the rational point `at` (default: the origin), exact whatever K is.
+    """Local λ and m of K(x, y) at the rational point `at` (default: the origin), exact whatever K >= 0 is.
 
     `poly` is K >= 0 itself or a list f_1, ..., f_k meaning K = Σ f_i²; the squares are never formed. With δ the
     coordinate at which the diagonal meets the Newton polygon of K, λ = 1/δ in coordinates adapted to K: those in
@@ -37,8 +37,9 @@ def plane_curve(
     in the adapted coordinates the diagonal meets a vertex, or if a real root of the edge has multiplicity exactly
     δ; else m = 1.
 
-    Raises `InputError` if K(at) != 0, if a single K is negative near the point, on what is no polynomial with
-    rational coefficients, and on polynomials too big to handle.
+    Raises `InputError` if K(at) != 0, if a single K is negative near the point (where that test would be too
+    expensive, `method` says that K >= 0 is assumed), on what is no polynomial with rational coefficients, and on
+    polynomials too big to handle.
 
     Varchenko 1976; Phong, Stein & Sturm 1999; Ikromov & Müller 2011; Sergeant-Perthuis, Tsigaridas & Tsukahara 2026.
 
@@ -56,9 +57,9 @@ def plane_curve(
         return RLCT(Fraction(0), 1, True, "K is identically zero")
     if any(f[0, 0] != 0 for f in generators):
         raise InputError(f"K(at) != 0 at {show_point(origin)}: give a point where K vanishes")
-    if not squared:
-        refuse_negative(generators[0], show_point(origin))
+    proved = squared or refuse_negative(generators[0], show_point(origin))
     height, multiplicity, method = _height(generators)
+    method = method if proved else f"{method}; K >= 0 assumed"
     return RLCT(1 / (2 * height if squared else height), multiplicity, True, method)
 
 
