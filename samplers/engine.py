@@ -1,36 +1,18 @@
-"""How a batch of chains is evaluated: the mean loss of C weight vectors, and its gradient, in one go."""
+"""What the samplers see of a model: its mean loss, and the gradient of that, for a batch of weight vectors."""
 
 import copy
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
 from samplers.errors import InputError
+from samplers.evaluation import Batch, Passes, PerSampleLoss
+from samplers.memory import MemoryBudget
 from samplers.parameters import ParameterLayout
 
-PerSampleLoss = Callable[[Any, Any], Tensor]
-
-
-class Batch(Protocol):
-    """Some samples: what the model is called with, and what its output is held against."""
-
-    @property
-    def args(self) -> tuple:
-        """Positional arguments of the model."""
-        ...
-
-    @property
-    def kwargs(self) -> dict[str, Any]:
-        """Keyword arguments of the model."""
-        ...
-
-    @property
-    def target(self) -> Any:
-        """What the loss compares the output with."""
-        ...
+EVALUATIONS = ("auto", "vmap", "loop", "compile")
 
 
 class Data(Protocol):
@@ -84,9 +66,11 @@ class ModuleLoss:
     """Mean loss of an nn.Module on data, for C weight vectors at once.
 
     The model is copied once (the caller's is never touched), put into eval mode, on `device` and in `dtype`.
-    Parameters that require a gradient are the coordinates of w; if none does, all are. The C forward passes are one
-    `torch.func.vmap`; where the model or the loss cannot be vmapped they are a loop over chains, and `evaluation`
-    says which. Samples are visited in pieces whose activations fit `memory` bytes.
+    Parameters that require a gradient are the coordinates of w; if none does, all are. `evaluation`: 'vmap' (all
+    chains in one pass), 'loop' (one after the other), 'auto' (whichever the counts of `samplers.evaluation` favour;
+    a loop where the model cannot be vmapped), or 'compile' (as auto, and through torch.compile once `settle` is
+    called). With `amp` the passes run in bfloat16 autocast, the weights stay in `dtype`. Activations are held for
+    pieces of at most `memory` bytes; where that is still too much the pieces are halved, and `remarks` say so.
 
     Raises InputError when the loss does not give one finite, deterministic value per sample at w*.
     """
@@ -100,10 +84,13 @@ class ModuleLoss:
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         evaluation: str = "auto",
+        amp: bool = False,
         memory: int = 1 << 30,
     ):
+        if evaluation not in EVALUATIONS:
+            raise InputError(f"evaluation must be one of {', '.join(EVALUATIONS)}, got {evaluation!r}")
         self.model = copy.deepcopy(model).eval().to(device=device, dtype=dtype)
-        self.loss, self.data, self.memory = loss, data, memory
+        self.loss, self.data = loss, data
         trained = [item for item in self.model.named_parameters() if item[1].requires_grad]
         named = trained or list(self.model.named_parameters())
         if not named:
@@ -112,57 +99,100 @@ class ModuleLoss:
         self.dimension = self.layout.dimension
         self.center = self.layout.flatten(dict(named)).detach().clone()
         self.model.requires_grad_(False)
+        self.budget = MemoryBudget(memory)
+        self._passes = Passes(self.model, self.layout, loss, amp)
         self._check_loss()
         self.activation_bytes = self._activation_bytes()
-        self.evaluation = self._choose(evaluation)
+        self._choose(evaluation)
+        self._form = ""
+        self._settled: bool | None = None  # whether full passes or minibatches are compiled; None: neither
+        self._fetched: tuple[Tensor, Batch] | None = None
+
+    @property
+    def evaluation(self) -> str:
+        """How several chains were last evaluated: 'vmap' or 'loop', with '+compile' where compiled."""
+        return self._form + ("+compile" if self._settled is not None and self._passes.is_compiled else "")
+
+    @property
+    def remarks(self) -> list[str]:
+        """What did not go as planned, in words."""
+        return [*self.budget.remarks, *self._passes.remarks]
+
+    def settle(self, full_data: bool) -> None:
+        """From here on evaluations of the same shape recur, on all the data or on minibatches: compile those.
+
+        Only those, so that what was computed once before (a loss or gradient at w* on all the data) has the same bits
+        when an interrupted run computes it again.
+        """
+        self._settled = full_data
+        self._passes.compile()
 
     def value(self, w: Tensor, index: Tensor | None = None) -> Tensor:
         """L at each row of w (C, d) on the samples `index` (None: all), float64 (C,)."""
-        total = torch.zeros(len(w), dtype=torch.float64, device=w.device)
-        with torch.no_grad():
-            for batch in self._pieces(index, len(w)):
-                total += self._losses(w, batch).double().sum(-1)
-        return total / self._count(index)
+
+        def work() -> Tensor:
+            total = torch.zeros(len(w), dtype=torch.float64, device=w.device)
+            for batch, rows in self._pieces(index, len(w)):
+                total[rows] += self._passes.value(w[rows], batch, self._settled is False and index is not None)
+            return total / self._count(index)
+
+        return self.budget.within(work, self._whole(index, len(w)))
 
     def value_and_grad(self, w: Tensor, index: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """L (C,), float64, and its gradient (C, d) at each row of w."""
+        w = w.detach()
         count = self._count(index)
-        total = torch.zeros(len(w), dtype=torch.float64, device=w.device)
-        gradient: Tensor | None = None
-        w = w.detach().requires_grad_()
-        for batch in self._pieces(index, len(w)):
-            losses = self._losses(w, batch)
-            (piece,) = torch.autograd.grad(losses.sum() / count, w)
-            total += losses.detach().double().sum(-1)
-            gradient = piece if gradient is None else gradient.add_(piece)
-        assert gradient is not None  # data are never empty
-        return total / count, gradient
+
+        def work() -> tuple[Tensor, Tensor]:
+            total = torch.zeros(len(w), dtype=torch.float64, device=w.device)
+            gradient = torch.empty_like(w, memory_format=torch.contiguous_format)
+            first: Batch | None = None
+            for batch, rows in self._pieces(index, len(w)):
+                first = first or batch
+                compiled = self._settled is (index is None)
+                total[rows] += self._passes.gradient(
+                    w[rows], batch, 1 / count, gradient[rows], batch is not first, compiled
+                )
+            return total / count, gradient
+
+        if len(w) > 1:
+            self._form = "vmap" if self._passes.together(len(w), count) else "loop"
+        return self.budget.within(work, self._whole(index, len(w)))
 
     def per_sample(self, w: Tensor, index: Tensor | None = None) -> Tensor:
         """Loss of every sample at each row of w, (C, samples)."""
         with torch.no_grad():
-            return torch.cat([self._losses(w, batch) for batch in self._pieces(index, len(w))], dim=-1)
+            found: dict[int, list[Tensor]] = {}
+            for batch, rows in self._pieces(index, len(w)):
+                found.setdefault(rows.start, []).append(self._passes.losses(w[rows], batch))
+            return torch.cat([torch.cat(parts, dim=-1) for parts in found.values()])
 
     def _count(self, index: Tensor | None) -> int:
         return self.data.n if index is None else len(index)
 
-    def _pieces(self, index: Tensor | None, rows: int) -> Iterator[Batch]:
-        size = max(1, self.memory // max(1, self.activation_bytes * rows))
+    def _whole(self, index: Tensor | None, rows: int) -> int:
+        return self.activation_bytes * rows * self._count(index)
+
+    def _pieces(self, index: Tensor | None, rows: int) -> Iterator[tuple[Batch, slice]]:
+        """Batches and the rows to evaluate on them, each small enough for the memory budget."""
         count = self._count(index)
-        for start in range(0, count, size):
-            stop = min(start + size, count)
-            yield self.data.batch(slice(start, stop) if index is None else index[start:stop])
+        together = rows if self._passes.together(rows, count) else 1
+        batch: Batch | None = None
+        begun = -1
+        for samples, piece in self.budget.pieces(rows, count, self.activation_bytes, together):
+            if batch is None or samples.start != begun:
+                batch, begun = self._fetch(index, samples, count), samples.start
+            yield batch, piece
 
-    def _losses(self, w: Tensor, batch: Batch) -> Tensor:
-        parameters = self.layout.unflatten(w)
-        if self.evaluation == "vmap":
-            return vmap(self._one, in_dims=(0, None))(parameters, batch)
-        rows = [{name: tensor[c] for name, tensor in parameters.items()} for c in range(len(w))]
-        return torch.stack([self._one(row, batch) for row in rows])
-
-    def _one(self, parameters: dict[str, Tensor], batch: Batch) -> Tensor:
-        output = functional_call(self.model, parameters, batch.args, batch.kwargs)
-        return self.loss(output, batch.target)
+    def _fetch(self, index: Tensor | None, samples: slice, count: int) -> Batch:
+        """The samples of a piece. A whole minibatch is kept until the next: the loss at w* is taken on the same."""
+        if index is None:
+            return self.data.batch(samples)
+        if samples != slice(0, count):
+            return self.data.batch(index[samples])
+        if self._fetched is None or self._fetched[0] is not index:
+            self._fetched = index, self.data.batch(index)
+        return self._fetched[1]
 
     def _check_loss(self) -> None:
         count = min(self.data.n, 64)
@@ -170,7 +200,7 @@ class ModuleLoss:
         parameters = self.layout.unflatten(self.center)
         try:
             with torch.no_grad(), torch.random.fork_rng():  # one after the other, so that hidden randomness shows
-                losses, again = self._one(parameters, batch), self._one(parameters, batch)
+                losses, again = self._passes.one(parameters, batch), self._passes.one(parameters, batch)
         except InputError:
             raise
         except Exception as error:  # whatever the user's model or loss raises
@@ -201,20 +231,14 @@ class ModuleLoss:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            self._one(self.layout.unflatten(w), self.data.batch(slice(0, count)))
+            self._passes.one(self.layout.unflatten(w), self.data.batch(slice(0, count)))
         return max(64, sum(sizes.values()) // count)
 
-    def _choose(self, evaluation: str) -> str:
-        if evaluation not in ("auto", "vmap", "loop"):
-            raise InputError(f"evaluation must be 'auto', 'vmap' or 'loop', got {evaluation!r}")
-        if evaluation != "auto":
-            return evaluation
-        batch = self.data.batch(slice(0, min(self.data.n, 2)))
-        w = self.center.expand(2, -1).contiguous().requires_grad_()
-        self.evaluation = "vmap"
-        try:
-            torch.autograd.grad(self._losses(w, batch).sum(), w)
-        except (RuntimeError, ValueError, NotImplementedError) as error:
-            self.vmap_error = str(error).splitlines()[0]
-            return "loop"
-        return "vmap"
+    def _choose(self, evaluation: str) -> None:
+        if evaluation in ("vmap", "loop"):
+            self._passes.vmappable = evaluation == "vmap"
+            return
+        count = min(self.data.n, 2)
+        batch = self.data.batch(slice(0, count))
+        self._passes.try_vmap(self.center, batch)
+        self._passes.count(self.center, batch, count)

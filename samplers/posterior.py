@@ -43,6 +43,7 @@ class LocalPosterior:
         self.n = float(n)
         self.beta = torch.as_tensor(beta, dtype=torch.float64, device=device)
         self.gamma = torch.as_tensor(gamma, dtype=torch.float64, device=device)
+        self._made: dict[torch.dtype, tuple[float | Tensor, float | Tensor]] = {}
         if not self.n > 0:
             raise InputError(f"n, the number of samples, must be positive, got {n}")
         if not bool((self.beta >= 0).all()):
@@ -89,9 +90,18 @@ class LocalPosterior:
 
     def gradient(self, loss_gradient: Tensor, w: Tensor) -> Tensor:
         """∇U = nβ ∇L + γ (w - w*), (C, d), from loss gradients already computed."""
-        column = (-1, 1) if self.n_beta.ndim or self.gamma.ndim else ()
-        n_beta, gamma = (t.reshape(column if t.ndim else ()).to(w.dtype) for t in (self.n_beta, self.gamma))
-        return n_beta * loss_gradient + gamma * self.displacement(w)
+        n_beta, gamma = self._scales(w.dtype)
+        total = self.displacement(w).mul_(gamma)
+        if isinstance(n_beta, float):
+            return total.add_(loss_gradient, alpha=n_beta)
+        return total.addcmul_(loss_gradient, n_beta)
+
+    def _scales(self, dtype: torch.dtype) -> tuple[float | Tensor, float | Tensor]:
+        """nβ and γ as numbers, or as columns (C, 1): made once, since kernels ask at every step."""
+        if dtype not in self._made:
+            n_beta, gamma = (t.to(dtype)[:, None] if t.ndim else float(t.to(dtype)) for t in (self.n_beta, self.gamma))
+            self._made[dtype] = n_beta, gamma
+        return self._made[dtype]
 
     def draw_localizer(self, chains: int, noise: ChainNoise) -> Tensor:
         """Exact draws (chains, d) of N(w*, I/γ): the posterior at β = 0."""

@@ -1,10 +1,12 @@
 """The run loop: chains × draws -> Trace."""
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from samplers.batches import Batches
 from samplers.kernel import Info, Kernel
@@ -16,8 +18,8 @@ from samplers.trace import Trace
 class Run:
     """Chains in progress: positions, randomness and the order of the data, advanced block by block.
 
-    Chains are independent rows, so one that turns non-finite spoils only itself; `alive` tells which are still
-    finite.
+    A chain whose weights turn non-finite is frozen: it stays at its last finite position, and its losses are NaN from
+    there on. Chains are independent rows, so the others go on with the very bits they would have had without it.
     """
 
     def __init__(
@@ -32,7 +34,10 @@ class Run:
         self.posterior, self.kernel = posterior, kernel
         self.noise, self.batches = noise, batches
         self.state: Any = kernel.init(posterior, position)
+        self.frozen = torch.zeros(len(position), dtype=torch.bool, device=position.device)
         self.steps = 0
+        self._any_frozen = False
+        self._measured: tuple[Tensor, Tensor] | None = None
 
     @property
     def position(self) -> Tensor:
@@ -42,7 +47,7 @@ class Run:
     @property
     def alive(self) -> np.ndarray:
         """Which chains are at finite weights, (C,) bool."""
-        return self.position.isfinite().all(-1).cpu().numpy()
+        return (self._distance().isfinite() & ~self.frozen).cpu().numpy()
 
     def use(self, kernel: Kernel, posterior: LocalPosterior | None = None) -> None:
         """Go on from here with another kernel, or another temperature."""
@@ -52,8 +57,12 @@ class Run:
 
     def step(self) -> Info:
         """One step of the kernel."""
-        self.state, info = self.kernel.step(self.posterior, self.state, self.batches.next(), self.noise)
+        before = self.state
+        self.state, info = self.kernel.step(self.posterior, before, self.batches.next(), self.noise)
         self.steps += 1
+        if self._any_frozen or not math.isfinite(self._distance().sum().item()):
+            self._freeze(before)
+            info = info._replace(loss=info.loss.masked_fill(self.frozen, torch.nan))
         return info
 
     def advance(self, draws: int, thin: int = 1) -> Trace:
@@ -62,11 +71,31 @@ class Run:
         for _ in range(draws):
             for _ in range(thin - 1):
                 self.step()
-            start = self.position
+            distance = self._distance()
             info = self.step()
-            where = self.position if info.acceptance is not None else start
-            distance = self.posterior.displacement(where).square().sum(-1, dtype=torch.float64)
+            if info.acceptance is not None:  # losses of corrected kernels are those after the step
+                distance = self._distance()
             acceptance = torch.full_like(info.loss, torch.nan) if info.acceptance is None else info.acceptance
             rows.append((info.loss, info.center_loss, distance, acceptance))
         columns = [torch.stack(column, dim=1).cpu().numpy() for column in zip(*rows, strict=True)]
         return Trace(loss=columns[0], center_loss=columns[1], distance=columns[2], acceptance=columns[3])
+
+    def _distance(self) -> Tensor:
+        """|w - w*|² where the chains are, float64 (C,), computed once per position; not finite where w is not."""
+        w = self.position
+        if self._measured is None or self._measured[0] is not w:
+            norm = torch.linalg.vector_norm(self.posterior.displacement(w), dim=-1)
+            self._measured = w, norm.double().square()
+        return self._measured[1]
+
+    def _freeze(self, before: Any) -> None:
+        """Put the rows of frozen chains, and of those that this step made non-finite, back to what they were."""
+        self.frozen = self.frozen | ~self._distance().isfinite()
+        self._any_frozen = True
+
+        def keep(new: Any, old: Any) -> Any:
+            if not isinstance(new, Tensor) or new.ndim == 0 or len(new) != len(self.frozen):
+                return new
+            return torch.where(self.frozen.view(-1, *(1,) * (new.ndim - 1)), old, new)
+
+        self.state = tree_map(keep, self.state, before)
