@@ -15,12 +15,13 @@ OWNER = {
 }
 # Lower layers first: a module may import from its own layer and those before it.
 LAYERS = [
-    {"files", "losses", "diagnostics", "checkpoint_formats", "linearized", "minimum", "exact"},
-    {"task", "checkpoints", "llc", "zoo", "settings"},
+    {"files", "losses", "diagnostics", "checkpoint_formats", "linearized", "minimum", "exact", "free_energy_methods"},
+    {"task", "checkpoints", "llc", "zoo", "settings", "temperature_curve"},
     {"scale"},
     {"estimate"},
-    {"progress", "verdict", "plot", "choices"},
-    {"estimation"},
+    {"free_energy_estimate"},
+    {"progress", "verdict", "plot", "choices", "free_energy_verdict", "compare"},
+    {"estimation", "local_free_energy", "information"},
     {"validation"},
     {"cli", "__main__"},
 ]  # fmt: skip
