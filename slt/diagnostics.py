@@ -21,15 +21,17 @@ class MeanSummary:
 def summarize_mean(draws: np.ndarray, shared_noise: bool = False) -> MeanSummary:
     """Mean of draws (chain, draw) with MCSE, rank-normalized split R-hat and bulk ESS (Vehtari et al. 2021).
 
-    Chains that see the same minibatches have noise in common, which averaging over chains does not remove: with
-    `shared_noise` the error is the larger of the usual one and that of the mean over chains taken as one series.
+    The error is the larger of the one from autocorrelation and the one from the spread of the chains' means, which
+    also sees what moves too slowly for the first. Chains that see the same minibatches have noise in common, which
+    averaging over chains does not remove: with `shared_noise` that of the mean over chains, taken as one series,
+    counts as well.
     Draws that never change have error 0 and R-hat 1.
     """
     if draws.shape[1] < 4:
         return MeanSummary(float(draws.mean()), np.nan, np.nan, np.nan)
     if np.ptp(draws) == 0:
         return MeanSummary(float(draws.flat[0]), 0.0, 1.0, float(draws.size))
-    std_error = _mcse(draws)
+    std_error = max(_mcse(draws), _between_chains(draws))
     if shared_noise:
         std_error = max(std_error, _mcse(draws.mean(0, keepdims=True)))
     return MeanSummary(float(draws.mean()), std_error, float(az.rhat(draws)), bulk_ess(draws))
@@ -38,6 +40,11 @@ def summarize_mean(draws: np.ndarray, shared_noise: bool = False) -> MeanSummary
 def bulk_ess(draws: np.ndarray) -> float:
     """Bulk effective sample size of draws (chain, draw)."""
     return float(az.ess(draws, method="bulk"))
+
+
+def _between_chains(draws: np.ndarray) -> float:
+    chains = len(draws)
+    return float(draws.mean(1).std(ddof=1) / chains**0.5) if chains > 1 else 0.0
 
 
 def _mcse(draws: np.ndarray) -> float:

@@ -23,7 +23,7 @@ MAX_RELATIVE = 0.15  # an error bar may not hide a number that is off by more th
 SAMPLES = 10_000  # n of the potentials
 NETWORK_SAMPLES = 2_000
 GAMMA = 1.0
-MAX_STEPS = 6_000
+MAX_STEPS, NETWORK_STEPS = 20_000, 6_000
 _WHITENED = ("linear-regression", "reduced-rank", "deep-linear")
 QUICK = (
     "quadratic-10-ill", "crossing-2-2", "crossing-4-4", "norms-3-3", "x6-x2y2-y6", "a2b", "machine-zero", "tanh-2",
@@ -166,7 +166,7 @@ def _measure_network(sampler: str) -> Callable[[AnalyticModel, bool], Reading]:
             inputs = _whitened(inputs, model.regression.draw_inputs)
         with torch.no_grad():
             targets = network(inputs)
-        knobs = {**_settings(quick), "sampler": sampler, "dtype": "float64"}
+        knobs = {**_settings(quick), "max_steps": NETWORK_STEPS, "sampler": sampler, "dtype": "float64"}
         estimate = estimate_llc(network, (inputs, targets), model.regression.loss(), **knobs)
         return _reading(estimate, _finite_n(model, NETWORK_SAMPLES))
 
