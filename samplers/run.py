@@ -49,6 +49,11 @@ class Run:
         """Which chains are at finite weights, (C,) bool."""
         return (self._distance().isfinite() & ~self.frozen).cpu().numpy()
 
+    def freeze(self, chains: Tensor) -> None:
+        """Freeze chains, (C,) bool, where they are."""
+        self.frozen = self.frozen | chains
+        self._any_frozen = bool(self.frozen.any())
+
     def use(self, kernel: Kernel, posterior: LocalPosterior | None = None) -> None:
         """Go on from here with another kernel, or another temperature."""
         self.posterior = posterior or self.posterior
@@ -61,7 +66,8 @@ class Run:
         self.state, info = self.kernel.step(self.posterior, before, self.batches.next(), self.noise)
         self.steps += 1
         if self._any_frozen or not math.isfinite(self._distance().sum().item()):
-            self._freeze(before)
+            self.freeze(~self._distance().isfinite())
+            self._put_back(before)
             info = info._replace(loss=info.loss.masked_fill(self.frozen, torch.nan))
         return info
 
@@ -88,10 +94,8 @@ class Run:
             self._measured = w, norm.double().square()
         return self._measured[1]
 
-    def _freeze(self, before: Any) -> None:
-        """Put the rows of frozen chains, and of those that this step made non-finite, back to what they were."""
-        self.frozen = self.frozen | ~self._distance().isfinite()
-        self._any_frozen = True
+    def _put_back(self, before: Any) -> None:
+        """The rows of frozen chains as they were before the step."""
 
         def keep(new: Any, old: Any) -> Any:
             if not isinstance(new, Tensor) or new.ndim == 0 or len(new) != len(self.frozen):

@@ -66,7 +66,14 @@ def estimate(
     target_error: Annotated[float, typer.Option(help="Relative standard error at which to stop.")] = 0.05,
     max_steps: Annotated[int, typer.Option(help="Budget of gradient evaluations per chain.")] = 20_000,
     max_seconds: Annotated[float | None, typer.Option(help="Budget of seconds. [default: none]")] = None,
-    evaluation: Annotated[str, typer.Option(help="How chains are evaluated: auto, vmap or loop.")] = "auto",
+    evaluation: Annotated[str, typer.Option(help="How chains are evaluated: auto, vmap, loop or compile.")] = "auto",
+    amp: Annotated[
+        bool, typer.Option("--amp", help="Passes in bfloat16, weights in --dtype: for coarse answers.")
+    ] = False,
+    memory: Annotated[float, typer.Option(help="GiB that activations may take at once.")] = 1.0,
+    resume: Annotated[
+        Path | None, typer.Option(help="Keep the state of the run in this file, and go on from it if it is there.")
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Say what was chosen, and why.")] = False,
     progress: Annotated[
         bool | None, typer.Option(help="Live progress on standard error. [default: if it is a terminal]")
@@ -105,12 +112,20 @@ def estimate(
         max_steps=max_steps,
         max_seconds=max_seconds,
         evaluation=evaluation,
+        amp=amp,
+        memory=memory,
     )
     loaded = load_task(task)
     load_checkpoint(loaded.model, checkpoint)
     with _naming(task):
         result = estimate_llc(
-            loaded.model, loaded.data, loaded.loss, progress=progress, checkpoint=str(checkpoint), **vars(settings)
+            loaded.model,
+            loaded.data,
+            loaded.loss,
+            progress=progress,
+            checkpoint=str(checkpoint),
+            resume=resume,
+            **vars(settings),
         )
     if verbose:
         for choice in result.choices:

@@ -15,7 +15,7 @@ JSON_KEYS = (
     "llc", "std_error", "interval", "rhat", "ess", "status", "reasons", "n", "beta", "gamma", "step_size", "chains",
     "warmup", "draws", "sampler", "seed", "seconds", "checkpoint", "dimension", "center_loss", "batch_size", "thin",
     "preconditioner", "acceptance", "evaluation", "dtype", "gradients", "gradient_norm", "gradient_noise", "shift",
-    "heat_capacity", "beta_slope", "gamma_slope", "choices",
+    "heat_capacity", "beta_slope", "gamma_slope", "choices", "remarks",
 )  # fmt: skip
 
 
@@ -26,8 +26,9 @@ class Estimate:
     `std_error` is the Monte Carlo standard error and `interval` the 95% interval it gives; `rhat` and `ess` are the
     rank-normalized split R-hat and the bulk effective sample size of the draws after warm-up. `status` is 'ok',
     'warning' or 'failed', `reasons` say why in words. `minimum` is what the gradient at w* says of it, `sensitivity`
-    (full-data runs only) how λ̂ would change with β and γ, `choices` what the program chose, each with its reason.
-    Losses are in nats; λ̂ has no unit.
+    (full-data runs only) how λ̂ would change with β and γ, `choices` what the program chose, each with its reason,
+    `remarks` what did not go as planned without harm to the number (memory that ran out, a model that does not
+    compile). Losses are in nats; λ̂ has no unit.
     """
 
     llc: float
@@ -61,6 +62,7 @@ class Estimate:
     sensitivity: Sensitivity | None
     choices: tuple[str, ...]
     trace: Trace = field(repr=False)
+    remarks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         scale = f"at n·beta = {self.n * self.beta:.4g}, gamma = {self.gamma:.4g}"
@@ -73,7 +75,7 @@ class Estimate:
                 self.status,
             ]
         )
-        return "\n".join([line, *(f"  {remark}" for remark in (*self._scale(), *self.reasons))])
+        return "\n".join([line, *(f"  {remark}" for remark in (*self._scale(), *self.reasons, *self.remarks))])
 
     def _scale(self) -> list[str]:
         found = self.sensitivity
@@ -89,6 +91,7 @@ class Estimate:
         derived = {
             "interval": list(self.interval),
             "choices": list(self.choices),
+            "remarks": list(self.remarks),
             "gradient_norm": self.minimum.gradient_norm,
             "gradient_noise": self.minimum.noise_norm,
             "shift": self.minimum.shift,

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,24 +18,23 @@ from samplers.noise import ChainNoise
 from samplers.posterior import LocalPosterior
 from samplers.run import Run
 from samplers.sgld import SGLD
-from samplers.trace import Trace, concatenate
+from samplers.trace import Trace
 from samplers.warmup import WarmedUp, warm_up_hmc, warm_up_sgld
 from slt.choices import explain
-from slt.diagnostics import MeanSummary, detect_warmup
 from slt.estimate import Estimate
-from slt.llc import llc_draws, llc_from_trace, sound_chains
+from slt.llc import sound_chains
 from slt.losses import default_loss
 from slt.minimum import check_minimum
 from slt.progress import Progress, show_progress
+from slt.recording import record
+from slt.run_file import RunFile
 from slt.scale import sensitivity
 from slt.settings import Settings, choose_device, choose_dtype, choose_sampler, default_beta, default_gamma
 from slt.task import DataSource
-from slt.verdict import MAX_RHAT, MIN_ESS, judge
+from slt.verdict import judge
 
 DEFAULT_BATCH = 256
-SGLD_BLOCK, HMC_BLOCK = 500, 25
-HOPELESS_ESS, HOPELESS_Z = 400, 6  # a negative llc known this well needs no more draws
-MIN_DRAWS = 50  # after warm-up, before a run may stop at its error target
+COMPILE_PAYS = 100_000  # evaluations, each a millisecond faster: what compiling takes, twice over
 
 
 def estimate_llc(
@@ -44,6 +44,7 @@ def estimate_llc(
     *,
     progress: bool | None = None,
     checkpoint: str | None = None,
+    resume: str | Path | None = None,
     **settings: Any,
 ) -> Estimate:
     """Local learning coefficient λ̂ = nβ (E[L(w)] - L(w*)) of a trained model (Lau et al. 2023).
@@ -56,7 +57,8 @@ def estimate_llc(
     per sample; the default is cross-entropy for integer targets. The model is copied: its weights, mode, device and
     requires_grad stay as they are, and so does the global random state. `settings` are the fields of
     `slt.settings.Settings`; none needs to be set. `progress`: True, False, or None for a bar when standard error is a
-    terminal.
+    terminal. `resume`: a file that holds the state of the run after its warm-up and after every block of draws (20 s
+    apart or so); if it is there already, the run goes on from it, bit for bit as if it had never been interrupted.
 
     Returns an `Estimate`. A run that went wrong is an Estimate with status 'failed' and its reasons; input that
     cannot be used raises InputError.
@@ -66,12 +68,24 @@ def estimate_llc(
     device, dtype = choose_device(options.device, model), choose_dtype(options.dtype, model)
     source = DataSource(data, device=device, dtype=dtype)
     function = ModuleLoss(
-        model, loss or default_loss, source, device=device, dtype=dtype, evaluation=options.evaluation
+        model,
+        loss or default_loss,
+        source,
+        device=device,
+        dtype=dtype,
+        evaluation=options.evaluation,
+        amp=options.amp,
+        memory=round(options.memory * 2**30),
     )
+    saved = None if resume is None else RunFile(resume, function, source.digest(), options)
     with show_progress(progress) as report:
-        result = _sample(function, function.center, source.n, options, report, started)
+        result = _sample(function, function.center, source.n, options, report, started, saved)
     return replace(
-        result, checkpoint=checkpoint, evaluation=function.evaluation, dtype=str(dtype).removeprefix("torch.")
+        result,
+        checkpoint=checkpoint,
+        evaluation=function.evaluation,
+        dtype=str(dtype).removeprefix("torch."),
+        remarks=tuple(function.remarks),
     )
 
 
@@ -103,7 +117,13 @@ def _options(settings: dict[str, Any]) -> Settings:
 
 
 def _sample(
-    function: LossFunction, center: Tensor, n: int, options: Settings, report: Progress, started: float
+    function: LossFunction,
+    center: Tensor,
+    n: int,
+    options: Settings,
+    report: Progress,
+    started: float,
+    saved: RunFile | None = None,
 ) -> Estimate:
     beta = default_beta(n) if options.beta is None else options.beta
     gamma = default_gamma(center) if options.gamma is None else options.gamma
@@ -113,9 +133,19 @@ def _sample(
         raise InputError(f"the loss at the given weights is {center_loss}: check the weights and the data")
     report.stage("warm-up")
     minimum = check_minimum(posterior, n)
-    name, preconditioner, ready = _warm_up(posterior, n, options)
+    found = saved.load(posterior, center_loss) if saved else None
+    name, preconditioner, ready, trace = found or (*_warm_up(posterior, n, options), None)
+
+    def save(draws: Trace | None) -> None:
+        if saved:
+            saved.save(name, preconditioner, ready, draws, center_loss)
+
+    if found is None:
+        save(None)
     full = ready.run.batches.batch_size is None
-    trace, summary, stopped = _record(ready, options, n * beta, full, report, started)
+    if isinstance(function, ModuleLoss) and _compiles(options, ready):
+        function.settle(full)
+    trace, summary, stopped = record(trace, ready, options, n * beta, full, report, started, save)
     status, reasons = judge(trace, summary, minimum, n * beta, options.target_error, full_data=full, stopped=stopped)
     half = 1.96 * summary.std_error
     return Estimate(
@@ -201,41 +231,9 @@ def _warm_up(posterior: LocalPosterior, n: int, options: Settings) -> tuple[str,
     return name, preconditioner, ready
 
 
-def _record(
-    ready: WarmedUp, options: Settings, n_beta: float, full: bool, report: Progress, started: float
-) -> tuple[Trace, MeanSummary, str | None]:
-    """Draws until the error target is met or a budget ends; which budget, if one did."""
-    thin = options.thin or 1
-    least = HMC_BLOCK if ready.gradients_per_step > 1 else SGLD_BLOCK
-    wanted = None if options.draws is None else options.draws + (options.warmup or 0)
-    most = max(4, (options.max_steps - ready.gradients) // (ready.gradients_per_step * thin))
-    trace: Trace | None = None
-    while True:
-        done = 0 if trace is None else trace.loss.shape[1]
-        block = max(least, done // 4)  # growing, so that looking at the draws stays cheap beside making them
-        piece = ready.run.advance(min(block, (wanted or most) - done), thin)
-        trace = piece if trace is None else concatenate([trace, piece])
-        done = trace.loss.shape[1]
-        trace = replace(trace, warmup=_warmup_draws(trace, options, n_beta))
-        summary = llc_from_trace(trace, n_beta, shared_noise=not full)
-        share = (options.target_error * abs(summary.mean) / summary.std_error) ** 2 if summary.std_error > 0 else 1.0
-        report.update(min(1.0, done / wanted if wanted else max(share, done / most)), summary)
-        if wanted is not None:
-            if done >= wanted:
-                return trace, summary, None
-        elif trace.draws >= MIN_DRAWS and share >= 1 and summary.rhat <= MAX_RHAT and summary.ess >= MIN_ESS:
-            return trace, summary, None
-        elif summary.ess >= HOPELESS_ESS and summary.mean < -HOPELESS_Z * summary.std_error:
-            return trace, summary, "stopped early: the sign is beyond doubt"
-        elif done >= most:
-            return trace, summary, f"max_steps = {options.max_steps} reached"
-        if options.max_seconds is not None and time.monotonic() - started > options.max_seconds:
-            return trace, summary, f"max_seconds = {options.max_seconds:g} reached"
-        if not ready.run.alive.any():
-            return trace, summary, "every chain is lost"
-
-
-def _warmup_draws(trace: Trace, options: Settings, n_beta: float) -> int:
-    if options.warmup is not None:
-        return min(options.warmup, max(0, trace.loss.shape[1] - 4))
-    return detect_warmup(llc_draws(trace, n_beta)[sound_chains(trace)]) if len(sound_chains(trace)) else 0
+def _compiles(options: Settings, ready: WarmedUp) -> bool:
+    """Whether passes go through torch.compile: if asked to, or if the draws asked for are many enough to repay it."""
+    steps = 0 if options.draws is None else (options.draws + (options.warmup or 0)) * (options.thin or 1)
+    return options.evaluation == "compile" or (
+        options.evaluation == "auto" and steps * ready.gradients_per_step >= COMPILE_PAYS
+    )

@@ -18,7 +18,12 @@ FULL_PASS_IS_CHEAP = 2e7  # samples × weights up to which a full-data gradient 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that can be set; None means that the program chooses."""
+    """Everything that can be set; None means that the program chooses.
+
+    `evaluation`: 'auto', 'vmap', 'loop' or 'compile', see `samplers.engine.ModuleLoss`. `amp`: forward and backward
+    passes in bfloat16 autocast, weights and noise in `dtype`; differences of losses below bfloat16's precision are
+    lost, so that it suits only coarse answers. `memory`: GiB that activations may take at once.
+    """
 
     chains: int = 8
     warmup: int | None = None
@@ -37,6 +42,8 @@ class Settings:
     max_steps: int = 20_000
     max_seconds: float | None = None
     evaluation: str = "auto"
+    amp: bool = False
+    memory: float = 1.0
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -50,7 +57,7 @@ class Settings:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")
-        for name in ("step_size", "gamma", "target_error", "max_seconds"):
+        for name in ("step_size", "gamma", "target_error", "max_seconds", "memory"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise InputError(f"{name} must be positive and finite, got {value!r}")

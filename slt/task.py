@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from samplers.engine import PerSampleLoss
 from samplers.errors import InputError
+from samplers.resume import fingerprint
 from slt.losses import default_loss
 
 _TARGET_KEYS = ("labels", "label", "target", "targets", "y")
@@ -69,9 +70,15 @@ class DataSource:
         if self._resident is not None:
             if isinstance(index, Tensor):
                 index = index.to(self._device)
+                return _split(tree_map(lambda part: part.index_select(0, index), self._resident))
             return _split(tree_map(lambda part: part[index], self._resident))
         numbers = list(range(self.n)[index]) if isinstance(index, slice) else index.tolist()
         return _split(self._place(self._collate([self._dataset[i] for i in numbers])))
+
+    def digest(self) -> str:
+        """A digest of the samples: of all of them where they are kept on the device, else of the first few."""
+        known = self._resident if self._resident is not None else vars(self.batch(slice(0, min(self.n, 64))))
+        return fingerprint([self.n, known])
 
     def _load(self) -> None:
         first = self._collate([self._dataset[0]])

@@ -1,0 +1,94 @@
+"""Run files: what `--resume` writes and reads, so that a killed run goes on bit for bit from its last saved block."""
+
+import pickle
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from samplers.batches import Batches
+from samplers.engine import ModuleLoss
+from samplers.errors import InputError
+from samplers.noise import ChainNoise
+from samplers.posterior import LocalPosterior
+from samplers.resume import fingerprint, load_run, save_run
+from samplers.trace import Trace
+from samplers.warmup import WarmedUp
+from slt.files import check_writable, written_whole
+from slt.settings import Settings
+
+FORMAT = "slt-run-1"
+WHEN_TO_STOP = ("draws", "target_error", "max_steps", "max_seconds")  # may change between the parts of a run
+_ARRAYS = ("loss", "center_loss", "distance", "acceptance")
+
+
+class RunFile:
+    """One file that holds one run: written whole or not at all, and read without executing anything in it.
+
+    Raises InputError where the file cannot be written, is no run file, or was made with other settings, weights or
+    data; settings that only say when to stop may differ.
+    """
+
+    def __init__(self, path: str | Path, function: ModuleLoss, data: str, options: Settings):
+        check_writable(path)
+        self.path, self._options = Path(path), options
+        self._memory = function.budget
+        settings = {
+            f"setting {field.name}": fingerprint(getattr(options, field.name))
+            for field in fields(options)
+            if field.name not in WHEN_TO_STOP
+        }
+        weights = {**function.model.state_dict(), "w*": function.center}
+        self._key = {**settings, "weights": fingerprint(weights), "data": data}
+
+    def load(self, posterior: LocalPosterior, center_loss: float) -> tuple[str, str, WarmedUp, Trace | None] | None:
+        """Sampler, preconditioner, run and draws so far; None where nothing was saved yet."""
+        if not self.path.exists():
+            return None
+        try:
+            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            if not isinstance(saved, dict) or saved["format"] != FORMAT:
+                raise KeyError("format")
+        except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+            raise InputError(f"{self.path}: is not a run file of this version; give another path") from error
+        other = [name for name, value in self._key.items() if saved["key"].get(name) != value]
+        if not other and abs(saved["center_loss"] - center_loss) > 1e-6 * max(1.0, abs(center_loss)):
+            other = ["model or loss"]
+        if other:
+            raise InputError(f"{self.path}: was made with another {', '.join(other)}; give another path or remove it")
+        options, device = self._options, posterior.centers.device
+        self._memory.size = saved["memory"]
+        run = load_run(
+            saved["run"],
+            posterior,
+            None if isinstance(options.sampler, str) else options.sampler,
+            ChainNoise(options.seed, options.chains, device),
+            Batches(int(posterior.n), saved["batch_size"], options.seed),
+        )
+        ready = WarmedUp(run, saved["step_size"], saved["gradients"], saved["gradients_per_step"])
+        trace = None if saved["trace"] is None else Trace(*(saved["trace"][name].numpy() for name in _ARRAYS))
+        return saved["sampler"], saved["preconditioner"], ready, trace
+
+    def save(self, sampler: str, preconditioner: str, ready: WarmedUp, trace: Trace | None, center_loss: float) -> None:
+        """Put the state of the run in the place of what was saved before."""
+        draws: dict[str, Tensor] | None = None
+        if trace is not None:
+            draws = {name: torch.from_numpy(getattr(trace, name)) for name in _ARRAYS}
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "key": self._key,
+            "center_loss": center_loss,
+            "sampler": sampler,
+            "preconditioner": preconditioner,
+            "step_size": ready.step_size,
+            "gradients": ready.gradients,
+            "gradients_per_step": ready.gradients_per_step,
+            "batch_size": ready.run.batches.batch_size,
+            "memory": self._memory.size,
+            "run": save_run(ready.run, with_kernel=isinstance(self._options.sampler, str)),
+            "trace": draws,
+        }
+        with written_whole(self.path) as partial:
+            torch.save(content, partial)
