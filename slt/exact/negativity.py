@@ -6,7 +6,7 @@ from flint import fmpq, fmpq_mpoly, fmpz_poly
 
 from samplers.errors import InputError
 from slt.exact.polygon import edges, terms_of, vertices
-from slt.exact.univariate import count_real_roots, has_real_root, powers_of_factors, root_bound
+from slt.exact.univariate import has_real_root, has_root_within, powers_of_factors, root_bound
 
 MAX_WORK = 4500  # degree times smaller degree squared, for the discriminant: half a second
 
@@ -60,7 +60,7 @@ def has_real_branch(g: fmpq_mpoly) -> bool:
     boundary = [g.compose(x, y * 0 + c), g.compose(x, y * 0 - c), g.discriminant(1)]
     e = min(root_bound(_univariate(h)) for h in boundary)
     slices = (_univariate(g.compose(y * 0 + sign * e, x)) for sign in (1, -1))
-    return any(count_real_roots(h, c) > 0 for h in slices)
+    return any(has_root_within(h, c) for h in slices)
 
 
 def _univariate(h: fmpq_mpoly) -> fmpz_poly:

@@ -17,7 +17,7 @@ from slt.exact.univariate import has_real_root, powers_of_factors
 Terms: TypeAlias = Mapping[Exponent, Any]  # exponents -> fmpq, or a real algebraic sympy number
 
 MAX_LP_WORK = 20_000  # linear programs times their columns: a few seconds
-MAX_FACE_EXPONENTS = 200
+MAX_FACE_EXPONENTS = 3000
 MAX_GROEBNER_FACES = 20
 GROEBNER_LIMITS = (60, 200, 2000)  # polynomials, terms in each, bits in a coefficient
 MAX_SAMPLES = 256

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from itertools import groupby
 from math import gcd
 
 import numpy as np
@@ -15,15 +16,12 @@ MAX_FACES = 4000
 
 def minimal(exponents: Iterable[Exponent]) -> list[Exponent]:
     """Return the exponents that no other one divides; all compact faces are among them."""
-    ordered = sorted(set(exponents), key=sum)
-    kept = np.empty((len(ordered), len(ordered[0]) if ordered else 0), dtype=np.int64)
-    count = 0
-    for exponent in ordered:
-        row = np.array(exponent, dtype=np.int64)
-        if not np.any(np.all(kept[:count] <= row, axis=1)):
-            kept[count] = row
-            count += 1
-    return [tuple(map(int, row)) for row in kept[:count]]
+    kept: list[Exponent] = []
+    for _, group in groupby(sorted(set(exponents), key=sum), key=sum):
+        # Exponents of one degree never divide each other, so only those of lower degree need be compared.
+        lower = np.array(kept, dtype=np.int64)
+        kept += [a for a in group if not kept or not np.any(np.all(lower <= np.array(a), axis=1))]
+    return kept
 
 
 def compact_faces(exponents: Sequence[Exponent]) -> list[list[Exponent]] | None:

@@ -16,17 +16,16 @@ def powers_of_factors(poly: fmpq_poly) -> Iterator[tuple[fmpz_poly, int]]:
 
 def has_real_root(poly: fmpz_poly) -> bool:
     """Tell whether a square-free polynomial of positive degree has a real root."""
-    if poly.degree() % 2:
+    if poly.degree() % 2 or poly(0) == 0 or poly(1) == 0 or poly(-1) == 0:
         return True
-    chain = _sturm_chain(poly)
-    at_minus_infinity = [p.leading_coefficient() * (-1) ** (p.degree() % 2) for p in chain]
-    return _variations(at_minus_infinity) > _variations([p.leading_coefficient() for p in chain])
+    mirrored = poly(fmpz_poly([0, -1]))
+    return any(_has_root_in_unit_interval(p) for q in (poly, mirrored) for p in (q, _reversed(q)))
 
 
-def count_real_roots(poly: fmpz_poly, bound: fmpq) -> int:
-    """Count the real roots of a square-free polynomial in (-bound, bound), neither end a root (Sturm)."""
-    chain = [fmpq_poly(p) for p in _sturm_chain(poly)]
-    return _variations([p(-bound) for p in chain]) - _variations([p(bound) for p in chain])
+def has_root_within(poly: fmpz_poly, bound: fmpq) -> bool:
+    """Tell whether a square-free polynomial has a root in (-bound, bound), neither end a root."""
+    numerator = fmpq_poly(poly)(fmpq_poly([-bound, 2 * bound])).numer()
+    return _has_root_in_unit_interval(numerator)
 
 
 def root_bound(poly: fmpz_poly) -> fmpq:
@@ -35,16 +34,31 @@ def root_bound(poly: fmpz_poly) -> fmpq:
     return fmpq(coefficients[0], 2 * (coefficients[0] + max(coefficients)))
 
 
-def _sturm_chain(poly: fmpz_poly) -> list[fmpz_poly]:
-    chain = [poly, poly.derivative()]
-    while chain[-1].degree() > 0:
-        # The remainder over Q keeps its sign when scaled by a positive number.
-        remainder = fmpq_poly(chain[-2]) % fmpq_poly(chain[-1])
-        numerator = -remainder.numer()
-        chain.append(fmpz_poly([c // numerator.content() for c in numerator.coeffs()]))
-    return chain
+def _has_root_in_unit_interval(poly: fmpz_poly) -> bool:
+    """Look for a root in (0, 1) by bisection and Descartes' rule of signs (Vincent; Collins & Akritas 1976).
+
+    The sign variations of (1 + x)^n p(1/(1 + x)) count the roots in (0, 1) up to an even number; for a square-free
+    p they drop to 0 or 1 on intervals short enough.
+    """
+    pending = [poly]
+    while pending:
+        p = pending.pop()
+        variations = _variations(_reversed(p)(fmpz_poly([1, 1])))
+        if variations % 2 == 1:
+            return True
+        if variations:
+            left = fmpz_poly([c << (p.degree() - i) for i, c in enumerate(p.coeffs())])
+            right = left(fmpz_poly([1, 1]))
+            if right[0] == 0:
+                return True
+            pending += [right, left]
+    return False
 
 
-def _variations(signs: list[fmpq]) -> int:
-    nonzero = [value > 0 for value in signs if value != 0]
+def _reversed(poly: fmpz_poly) -> fmpz_poly:
+    return fmpz_poly(poly.coeffs()[::-1])
+
+
+def _variations(poly: fmpz_poly) -> int:
+    nonzero = [value > 0 for value in poly.coeffs() if value != 0]
     return sum(a != b for a, b in pairwise(nonzero))

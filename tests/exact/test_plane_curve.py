@@ -15,7 +15,7 @@ from samplers.errors import InputError
 from slt.exact import newton, plane_curve
 from slt.exact.arithmetic import Arithmetic
 from slt.exact.polygon import terms_of, vertices
-from slt.exact.univariate import count_real_roots, has_real_root, root_bound
+from slt.exact.univariate import has_real_root, has_root_within, root_bound
 
 x, y = Arithmetic(["x", "y"]).context.gens()
 
@@ -254,12 +254,25 @@ def test_changes_of_variable_are_bounded(monkeypatch):
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_real_roots_by_sturm(seed):
+def test_real_roots_are_found_exactly(seed):
     rng = random.Random(seed)
-    roots = {fmpq(rng.randint(-9, 9), rng.randint(1, 5)) for _ in range(rng.randint(0, 5))}
+    roots = {fmpq(rng.randint(-9, 9), rng.randint(1, 5)) for _ in range(rng.choice([0, 0, 1, 2, 5]))}
     poly, irrational = rng.choice([(fmpz_poly([3, 0, 1]), 0), (fmpz_poly([-2, 0, 0, 0, 1]), 2)])
     for root in roots:
         poly *= fmpz_poly([-root.p, root.q])
     assert has_real_root(poly) == (len(roots) + irrational > 0)
-    assert count_real_roots(poly, fmpq(1000)) == len(roots) + irrational
-    assert count_real_roots(poly, root_bound(poly)) == (0 in roots)
+    assert has_root_within(poly, fmpq(1000)) == (len(roots) + irrational > 0)
+    assert has_root_within(poly, root_bound(poly)) == (0 in roots)
+    # ±2^(1/4) = ±1.1892...
+    nearby = any(abs(root) < fmpq(1189, 1000) for root in roots)
+    assert has_root_within(poly, fmpq(1189, 1000)) == nearby
+    assert has_root_within(poly, fmpq(11893, 10000)) == (nearby or irrational > 0)
+
+
+def test_real_roots_close_to_each_other_and_to_the_axis():
+    apart = 10**30
+    assert has_real_root(fmpz_poly([-1, 0, apart]) * fmpz_poly([-1, 0, apart + 1]))
+    assert not has_real_root(fmpz_poly([1, 0, apart]) * fmpz_poly([1, 0, apart + 1]))
+    assert not has_real_root(fmpz_poly([1, -1000]) ** 2 + fmpz_poly([0] * 20 + [1]))
+    assert has_real_root(fmpz_poly([1, -1000]) ** 2 - fmpz_poly([0] * 20 + [1]))
+    assert not has_real_root(sum((fmpz_poly([1, -k]) ** 200 for k in range(1, 6)), fmpz_poly([0])))
