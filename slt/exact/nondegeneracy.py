@@ -117,6 +117,9 @@ def _is_positive(value: Any) -> bool:
 
 def _refuse_negative_vertex(exponents: Sequence[Exponent], terms: Terms, place: str) -> None:
     suspects = [a for a in exponents if any(v % 2 for v in a) or not _is_positive(terms[a])]
+    # The lexicographically first exponent is always a vertex; the others are checked while the work is bounded.
+    if min(exponents) in suspects:
+        raise _negative(place)
     for suspect in suspects[: MAX_LP_WORK // len(exponents)]:
         if not in_polyhedron(suspect, [a for a in exponents if a != suspect]):
             raise _negative(place)

@@ -230,6 +230,7 @@ def test_larger_problems_stay_within_bounded_work():
         ("x**2 + y**2 + z**2 - 2*x*y - y*z - z*x", "x y z", None, "negative"),
         ("x**4*y**2 + x**2*y**4 + z**6 - 4*x**2*y**2*z**2", "x y z", None, "negative"),
         ("x**2 + y**4 - z**2", "x y z", None, "negative"),
+        ("-(a**2 + b**2 + c**2 + d**2 + e**2 + f**2)**12", "f e d c b a", None, "negative"),
         ("(x**2 + y**2)**100000", "x y", None, "too big"),
         (["x", "(x + y)**99999"], "x y", None, "too big"),
         ([], "x", None, "empty"),
