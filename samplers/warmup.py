@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from samplers.batches import Batches
-from samplers.hmc import HMC
 from samplers.engine import LossFunction
+from samplers.hmc import HMC
 from samplers.noise import ChainNoise
 from samplers.posterior import LocalPosterior
 from samplers.preconditioner import Preconditioner
