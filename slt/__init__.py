@@ -8,37 +8,49 @@ if TYPE_CHECKING:
     from samplers.trace import Trace
     from slt import exact
     from slt.checkpoints import load_checkpoint
+    from slt.compare import compare_phases
     from slt.estimate import Estimate
     from slt.estimation import estimate_llc
+    from slt.free_energy_estimate import FreeEnergyEstimate
+    from slt.information import waic
+    from slt.local_free_energy import free_energy
     from slt.losses import causal_lm_loss, cross_entropy, gaussian_loss
     from slt.task import Task, load_task
 
 # Where each public name lives. Loaded when first used: `import slt` and `slt exact` do not wait for torch and arviz.
 _HOME = {
     "Estimate": "slt.estimate",
+    "FreeEnergyEstimate": "slt.free_energy_estimate",
     "InputError": "samplers.errors",
     "Task": "slt.task",
     "Trace": "samplers.trace",
     "causal_lm_loss": "slt.losses",
+    "compare_phases": "slt.compare",
     "cross_entropy": "slt.losses",
     "estimate_llc": "slt.estimation",
+    "free_energy": "slt.local_free_energy",
     "gaussian_loss": "slt.losses",
     "load_checkpoint": "slt.checkpoints",
     "load_task": "slt.task",
+    "waic": "slt.information",
 }
 
 __all__ = [
     "Estimate",
+    "FreeEnergyEstimate",
     "InputError",
     "Task",
     "Trace",
     "causal_lm_loss",
+    "compare_phases",
     "cross_entropy",
     "estimate_llc",
     "exact",
+    "free_energy",
     "gaussian_loss",
     "load_checkpoint",
     "load_task",
+    "waic",
 ]
 
 

@@ -74,6 +74,14 @@ def estimate(
     resume: Annotated[
         Path | None, typer.Option(help="Keep the state of the run in this file, and go on from it if it is there.")
     ] = None,
+    ladder: Annotated[
+        bool,
+        typer.Option(
+            "--ladder",
+            help="The local free energy instead, from a ladder of temperatures up to --beta [default: 1], with WBIC "
+            "and the curve of λ over β. `slt compare` reads what --save FILE (.json or .nc) writes.",
+        ),
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Say what was chosen, and why.")] = False,
     progress: Annotated[
         bool | None, typer.Option(help="Live progress on standard error. [default: if it is a terminal]")
@@ -87,6 +95,7 @@ def estimate(
     from slt.checkpoints import load_checkpoint
     from slt.estimation import estimate_llc
     from slt.files import check_writable, written_whole
+    from slt.local_free_energy import free_energy
     from slt.plot import plot_estimate
     from slt.settings import Settings
     from slt.task import load_task
@@ -94,6 +103,8 @@ def estimate(
     for output in (plot, save):
         if output is not None:
             check_writable(output)
+    if ladder and (plot is not None or resume is not None):
+        raise InputError("--ladder does not go with --plot or --resume: leave them out")
     settings = Settings(
         chains=chains,
         warmup=warmup,
@@ -117,16 +128,16 @@ def estimate(
     )
     loaded = load_task(task)
     load_checkpoint(loaded.model, checkpoint)
+    common = {"progress": progress, "checkpoint": str(checkpoint), **vars(settings)}
+    if ladder:
+        with _naming(task):
+            curve = free_energy(loaded.model, loaded.data, loaded.loss, **common)
+        typer.echo(curve.to_json() if json else str(curve))
+        if save is not None:
+            curve.save(save)
+        raise typer.Exit(1 if curve.status == "failed" else 0)
     with _naming(task):
-        result = estimate_llc(
-            loaded.model,
-            loaded.data,
-            loaded.loss,
-            progress=progress,
-            checkpoint=str(checkpoint),
-            resume=resume,
-            **vars(settings),
-        )
+        result = estimate_llc(loaded.model, loaded.data, loaded.loss, resume=resume, **common)
     if verbose:
         for choice in result.choices:
             typer.echo(f"  {choice}", err=True)
@@ -138,6 +149,23 @@ def estimate(
         plot_estimate(result, plot)
     if result.status == "failed":
         raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Two or more files of slt estimate ... --ladder --save FILE.")],
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Which of several solutions the posterior prefers at this n, by what odds, and at which n that flips.
+
+    Each solution's prior is the localizing Gaussian around its own weights. Runs with other data, beta or gamma do not
+    compare: give them all the same --beta and --gamma.
+    """
+    from slt.compare import compare_phases
+    from slt.free_energy_estimate import FreeEnergyEstimate
+
+    result = compare_phases([FreeEnergyEstimate.load(run) for run in runs], [str(run) for run in runs])
+    typer.echo(result.to_json() if json else str(result))
 
 
 @app.command()

@@ -93,8 +93,6 @@ def judge_ladder(
             f"{trace.rejection[worst]:.0%} of the exchanges between beta = {low:.3g} and {high:.3g} are refused: the "
             "loss drops there all at once, and F across it rests on few draws"
         )
-    if int(trace.round_trips.sum()) == 0:
-        warnings.append("no draw of the localizer has climbed to the top of the ladder: ask for more draws")
     warnings += _below(trace, v)
     return ("failed" if failed else "warning" if warnings else "ok"), failed + warnings
 

@@ -3,13 +3,13 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
-from samplers.engine import LossFunction, ModuleLoss, PerSampleLoss, Potential
+from samplers.engine import LossFunction, PerSampleLoss, Potential
 from samplers.errors import InputError
 from samplers.ladder_trace import LadderTrace
 from samplers.ladder_warmup import WarmLadder, warm_up_ladder
@@ -25,10 +25,9 @@ from slt.free_energy_methods import (
     thermodynamic_integration,
 )
 from slt.free_energy_verdict import judge_ladder, read_methods
-from slt.losses import default_loss
+from slt.full_data import full_data_options, module_loss
 from slt.progress import Progress, show_progress
-from slt.settings import Settings, choose_device, choose_dtype, default_gamma
-from slt.task import DataSource
+from slt.settings import Settings, default_gamma
 from slt.temperature_curve import Curve, Plateau, curve_of, find_plateau, regress
 from slt.verdict import MAX_RHAT, MIN_ESS
 
@@ -61,16 +60,12 @@ def free_energy(
     Returns a `FreeEnergyEstimate` whose status and reasons say what stands against it. Raises InputError for input
     that cannot be used.
     """
-    options = _options(settings)
+    options = full_data_options(settings)
     started = time.monotonic()
-    device, dtype = choose_device(options.device, model), choose_dtype(options.dtype, model)
-    source = DataSource(data, device=device, dtype=dtype)
-    function = ModuleLoss(
-        model, loss or default_loss, source, device=device, dtype=dtype, evaluation=options.evaluation
-    )
+    function = module_loss(model, data, loss, options)
     with show_progress(progress) as report:
-        result = _ladder(function, function.center, source.n, multiplicity, options, report, started)
-    name = str(dtype).removeprefix("torch.")
+        result = _ladder(function, function.center, function.data.n, multiplicity, options, report, started)
+    name = str(function.center.dtype).removeprefix("torch.")
     return replace(result, checkpoint=checkpoint, evaluation=function.evaluation, dtype=name)
 
 
@@ -87,28 +82,11 @@ def free_energy_of_potential(
 
     `potential` maps points (C, d) to K (C,); `center` is w* (d,); `n` plays the part of the number of samples.
     """
-    options = _options(settings)
+    options = full_data_options(settings)
     function = Potential(potential, len(center))
     with show_progress(progress) as report:
         result = _ladder(function, center, n, multiplicity, options, report, time.monotonic())
     return replace(result, evaluation="analytic", dtype=str(center.dtype).removeprefix("torch."))
-
-
-def _options(settings: dict[str, Any]) -> Settings:
-    known = [field.name for field in fields(Settings)]
-    for name in settings:
-        if name not in known:
-            raise InputError(f"unknown setting {name!r}; known are {', '.join(known)}")
-    options = Settings(**settings)
-    if options.sampler not in ("auto", "hmc", "mala"):
-        raise InputError(f"a ladder of temperatures runs under 'hmc' or 'mala', got sampler {options.sampler!r}")
-    if options.preconditioner not in ("auto", "identity"):
-        raise InputError(
-            f"a ladder of temperatures has a step size for each rung, no preconditioner, got {options.preconditioner!r}"
-        )
-    if options.beta == 0:
-        raise InputError("beta must be positive: at beta = 0 the free energy is 0")
-    return options
 
 
 def _ladder(
@@ -122,8 +100,6 @@ def _ladder(
 ) -> FreeEnergyEstimate:
     if multiplicity < 1:
         raise InputError(f"multiplicity must be a whole number of at least 1, got {multiplicity}")
-    if options.batch_size not in (None, n):
-        raise InputError("a ladder of temperatures needs the full data: leave batch_size unset")
     beta = 1.0 if options.beta is None else options.beta
     gamma = default_gamma(center) if options.gamma is None else options.gamma
     posterior = LocalPosterior(function, center, n=n, beta=beta, gamma=gamma)

@@ -17,7 +17,7 @@ OWNER = {
 LAYERS = [
     {"files", "losses", "diagnostics", "checkpoint_formats", "linearized", "minimum", "exact", "free_energy_methods"},
     {"task", "checkpoints", "llc", "zoo", "settings", "temperature_curve"},
-    {"scale"},
+    {"scale", "full_data"},
     {"estimate"},
     {"free_energy_estimate"},
     {"progress", "verdict", "plot", "choices", "free_energy_verdict", "compare"},
