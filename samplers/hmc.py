@@ -107,4 +107,11 @@ def mala(
     constraint: Constraint | None = None,
 ) -> HMC:
     """Metropolis-adjusted Langevin: HMC with a single leapfrog step (Roberts & Tweedie 1996)."""
-    return HMC(step_size, 1, preconditioner or Identity(), gradient or Plain(), 0.0, 0.0, constraint or Free())
+    return HMC(
+        step_size,
+        leapfrog_steps=1,
+        preconditioner=preconditioner or Identity(),
+        gradient=gradient or Plain(),
+        jitter=0.0,
+        constraint=constraint or Free(),
+    )

@@ -9,7 +9,7 @@ from samplers.adaptive_preconditioner import RMSprop
 from samplers.constraints import Constraint, Free, Mask
 from samplers.errors import InputError
 from samplers.gradient import GradientEstimator, Plain
-from samplers.kernel import Info, column, require_positive
+from samplers.kernel import Info, add_scaled, column, require_positive
 from samplers.noise import ChainNoise
 from samplers.noise_compensation import Compensation, Uncompensated
 from samplers.posterior import LocalPosterior
@@ -73,7 +73,7 @@ class SGLD:
         metric = self.constraint.restrict(posterior, self.preconditioner.at(moments))
         drift = metric.root_transpose(self.preconditioner.direction(moments, gradient))
         scale = epsilon**0.5 * self.compensation.factor(state.noise, epsilon)
-        move = drift.mul(-0.5 * epsilon).add_(noise.normal(w).mul_(scale))
+        move = add_scaled(drift.mul(-0.5 * epsilon), noise.normal(w), scale)
         position = self.constraint.travel(posterior, metric, w, move, 1.0).position
         if correction is not None:
             position = position + 0.5 * epsilon * self.constraint.project(posterior, correction)
