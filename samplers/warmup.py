@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from samplers.posterior import LocalPosterior
 from samplers.preconditioner import Preconditioner
 from samplers.run import Run
 from samplers.sgld import SGLD
+from samplers.trace import Trace, concatenate
 from samplers.tuning import choose_preconditioner, tune_sgld
 
 TARGET_ACCEPTANCE = {"hmc": 0.8, "mala": 0.57}
@@ -29,12 +31,21 @@ ANNEALING_BATCHES = 4  # minibatches that make the subset on which chains of min
 
 @dataclass(frozen=True)
 class WarmedUp:
-    """A run that is ready to be recorded, and its cost so far in gradient evaluations per chain."""
+    """A run that is ready to be recorded, and its cost so far in gradient evaluations per chain.
+
+    `burn_in` holds the draws of the warm-up itself: for looking at, never for averages.
+    """
 
     run: Run
     step_size: float
     gradients: int
     gradients_per_step: int
+    burn_in: Trace | None = None
+
+    @property
+    def burn_in_draws(self) -> int:
+        """How many draws `burn_in` has."""
+        return 0 if self.burn_in is None else self.burn_in.loss.shape[1]
 
 
 def next_beta(posterior: LocalPosterior, loss: Tensor, current: float, target: float) -> float:
@@ -106,11 +117,14 @@ def warm_up_hmc(
 
     run = Run(posterior.tempered(0.0 * relative), kernel(), position, noise=noise, batches=batches)
 
+    burn_in: list[Trace] = []
+
     def move(trajectories: int, gain: float, decay: float) -> None:
         nonlocal epsilon, gradients
         for k in range(trajectories):
             run.kernel = current = kernel()
-            acceptance = float(run.step().acceptance.nanmean())  # type: ignore[union-attr]
+            burn_in.append(run.advance(1))
+            acceptance = float(np.nanmean(burn_in[-1].acceptance))
             gradients += current.leapfrog_steps
             if step_size is None:
                 epsilon *= 2.718 ** (gain * (1 + k) ** -decay * (acceptance - TARGET_ACCEPTANCE[name]))
@@ -132,7 +146,7 @@ def warm_up_hmc(
         metric = choose_preconditioner(preconditioner, posterior, run.position, noise, None)
     move(ADAPTATION, gain=3.0, decay=0.6)
     run.kernel = final = kernel()
-    return WarmedUp(run, epsilon, gradients, final.leapfrog_steps)
+    return WarmedUp(run, epsilon, gradients, final.leapfrog_steps, concatenate(burn_in))
 
 
 class _Subset:
@@ -179,8 +193,7 @@ def warm_up_sgld(
         return current if step_size else tune_sgld(posterior, current, where, noise, subset)
 
     run = Run(posterior, tuned(annealed.run.position), annealed.run.position, noise=noise, batches=batches)
-    for _ in range(SETTLING):
-        run.step()
+    burn_in = run.advance(SETTLING)
     if run.alive.all():  # a chain lost on the way has no curvature to tune by: the run will report it
         run.use(tuned(run.position))
-    return WarmedUp(run, float(run.kernel.step_size), gradients + SETTLING, 1)  # type: ignore[attr-defined]
+    return WarmedUp(run, float(run.kernel.step_size), gradients + SETTLING, 1, burn_in)  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ from samplers.noise import ChainNoise
 from samplers.posterior import LocalPosterior
 from samplers.run import Run
 from samplers.sgld import SGLD
-from samplers.trace import Trace
+from samplers.trace import Trace, concatenate
 from samplers.warmup import WarmedUp, warm_up_hmc, warm_up_sgld
 from slt.choices import explain
 from slt.estimate import Estimate
@@ -147,6 +147,11 @@ def _sample(
         function.settle(full)
     trace, summary, stopped = record(trace, ready, options, n * beta, full, report, started, save)
     status, reasons = judge(trace, summary, minimum, n * beta, options.target_error, full_data=full, stopped=stopped)
+    gradients = ready.gradients + ready.gradients_per_step * (options.thin or 1) * trace.loss.shape[1]
+    found_sensitivity = sensitivity(trace, n * beta, gamma) if full and len(sound_chains(trace)) else None
+    choices = explain(options, ready, name, preconditioner, trace)
+    if ready.burn_in is not None:
+        trace = replace(concatenate([ready.burn_in, trace]), warmup=ready.burn_in_draws + trace.warmup)
     half = 1.96 * summary.std_error
     return Estimate(
         llc=summary.mean,
@@ -175,10 +180,10 @@ def _sample(
         acceptance=_mean_acceptance(trace),
         evaluation="",
         dtype="",
-        gradients=ready.gradients + ready.gradients_per_step * (options.thin or 1) * trace.loss.shape[1],
+        gradients=gradients,
         minimum=minimum,
-        sensitivity=sensitivity(trace, n * beta, gamma) if full and len(sound_chains(trace)) else None,
-        choices=explain(options, ready, name, preconditioner, trace),
+        sensitivity=found_sensitivity,
+        choices=choices,
         trace=replace(trace, attributes={"n": n, "beta": beta, "gamma": gamma, "seed": options.seed}),
     )
 

@@ -67,15 +67,12 @@ class RunFile:
             ChainNoise(options.seed, options.chains, device),
             Batches(int(posterior.n), saved["batch_size"], options.seed),
         )
-        ready = WarmedUp(run, saved["step_size"], saved["gradients"], saved["gradients_per_step"])
-        trace = None if saved["trace"] is None else Trace(*(saved["trace"][name].numpy() for name in _ARRAYS))
+        burn_in, trace = _trace(saved["burn_in"]), _trace(saved["trace"])
+        ready = WarmedUp(run, saved["step_size"], saved["gradients"], saved["gradients_per_step"], burn_in)
         return saved["sampler"], saved["preconditioner"], ready, trace
 
     def save(self, sampler: str, preconditioner: str, ready: WarmedUp, trace: Trace | None, center_loss: float) -> None:
         """Put the state of the run in the place of what was saved before."""
-        draws: dict[str, Tensor] | None = None
-        if trace is not None:
-            draws = {name: torch.from_numpy(getattr(trace, name)) for name in _ARRAYS}
         content: dict[str, Any] = {
             "format": FORMAT,
             "key": self._key,
@@ -88,7 +85,19 @@ class RunFile:
             "batch_size": ready.run.batches.batch_size,
             "memory": self._memory.size,
             "run": save_run(ready.run, with_kernel=isinstance(self._options.sampler, str)),
-            "trace": draws,
+            "burn_in": _tensors(ready.burn_in),
+            "trace": _tensors(trace),
         }
         with written_whole(self.path) as partial:
             torch.save(content, partial)
+
+
+def _tensors(trace: Trace | None) -> dict[str, Tensor] | None:
+    return None if trace is None else {name: torch.from_numpy(getattr(trace, name)) for name in _ARRAYS}
+
+
+def _trace(saved: dict[str, Tensor] | None) -> Trace | None:
+    if saved is None:
+        return None
+    loss, center_loss, distance, acceptance = (saved[name].numpy() for name in _ARRAYS)
+    return Trace(loss, center_loss, distance, acceptance)

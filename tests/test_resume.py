@@ -18,6 +18,7 @@ from samplers.noise import ChainNoise
 from samplers.preconditioner import Diagonal
 from samplers.resume import fingerprint, pack, unpack
 from samplers.sgld import SGLD
+from samplers.warmup import SETTLING
 from slt import recording
 
 KNOBS = {"chains": 3, "gamma": 10.0, "progress": False}
@@ -213,7 +214,7 @@ def killed_again_and_again(tmp_path, kills: int, seed: int) -> None:
     knobs = {"sampler": "sgld-cv", "batch_size": 20, "gamma": 10.0, "chains": 4, "draws": 2500 * kills}
     a = slt.estimate_llc(task.model, task.data, task.loss, progress=False, **knobs).trace
     b = slt.Trace.load(tmp_path / "resumed.nc")
-    assert a.loss.shape[1] == 2500 * kills
+    assert a.loss.shape[1] == SETTLING + 2500 * kills
     for name in ("loss", "center_loss", "distance"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
