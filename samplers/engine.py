@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from samplers.compiled import CompiledPasses
 from samplers.errors import InputError
 from samplers.evaluation import Batch, Passes, PerSampleLoss
 from samplers.memory import MemoryBudget
@@ -105,18 +106,22 @@ class ModuleLoss:
         self.activation_bytes = self._activation_bytes()
         self._choose(evaluation)
         self._form = ""
-        self._settled: bool | None = None  # whether full passes or minibatches are compiled; None: neither
+        self._compiled: CompiledPasses | None = None
+        self._compiled_full = False
         self._fetched: tuple[Tensor, Batch] | None = None
+        self._paired: tuple[Tensor | None, Tensor] | None = None  # a minibatch, and L(w*) on it
+        self._is_center: tuple[Tensor, bool] | None = None
 
     @property
     def evaluation(self) -> str:
         """How several chains were last evaluated: 'vmap' or 'loop', with '+compile' where compiled."""
-        return self._form + ("+compile" if self._settled is not None and self._passes.is_compiled else "")
+        compiled = self._compiled is not None and not self._compiled.failed
+        return self._form + ("+compile" if compiled else "")
 
     @property
     def remarks(self) -> list[str]:
         """What did not go as planned, in words."""
-        return [*self.budget.remarks, *self._passes.remarks]
+        return [*self.budget.remarks, *(self._compiled.remarks if self._compiled else ())]
 
     def settle(self, full_data: bool) -> None:
         """From here on evaluations of the same shape recur, on all the data or on minibatches: compile those.
@@ -124,16 +129,17 @@ class ModuleLoss:
         Only those, so that what was computed once before (a loss or gradient at w* on all the data) has the same bits
         when an interrupted run computes it again.
         """
-        self._settled = full_data
-        self._passes.compile()
+        self._compiled, self._compiled_full = CompiledPasses(self._passes), full_data
 
     def value(self, w: Tensor, index: Tensor | None = None) -> Tensor:
         """L at each row of w (C, d) on the samples `index` (None: all), float64 (C,)."""
+        if self._paired is not None and index is not None and self._paired[0] is index and self._at_center(w):
+            return self._paired[1]
 
         def work() -> Tensor:
             total = torch.zeros(len(w), dtype=torch.float64, device=w.device)
             for batch, rows in self._pieces(index, len(w)):
-                total[rows] += self._passes.value(w[rows], batch, self._settled is False and index is not None)
+                total[rows] += self._passes.value(w[rows], batch)
             return total / self._count(index)
 
         return self.budget.within(work, self._whole(index, len(w)))
@@ -141,23 +147,43 @@ class ModuleLoss:
     def value_and_grad(self, w: Tensor, index: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """L (C,), float64, and its gradient (C, d) at each row of w."""
         w = w.detach()
-        count = self._count(index)
+        compiled = self._compiled if self._compiled_full is (index is None) else None
+        together = self._passes.together(len(w), self._count(index))
+        if len(w) > 1:
+            self._form = "vmap" if together else "loop"
+        if compiled and together and self._whole(index, len(w)) <= self.budget.size:
+            # One call for all that a step needs of the minibatch, L(w*) included: starting a call is what costs.
+            batch = self._fetch(index, slice(0, self._count(index)), self._count(index))
+            found = compiled.chains(w, self.center, batch)
+            if found is not None:
+                self._paired = index, found[2]
+                return found[0], found[1]
 
         def work() -> tuple[Tensor, Tensor]:
+            count = self._count(index)
             total = torch.zeros(len(w), dtype=torch.float64, device=w.device)
             gradient = torch.empty_like(w, memory_format=torch.contiguous_format)
             first: Batch | None = None
             for batch, rows in self._pieces(index, len(w)):
                 first = first or batch
-                compiled = self._settled is (index is None)
-                total[rows] += self._passes.gradient(
-                    w[rows], batch, 1 / count, gradient[rows], batch is not first, compiled
-                )
+                add = batch is not first
+                found = None
+                if compiled and rows.stop - rows.start == 1:
+                    scale = torch.full((), 1 / count, dtype=w.dtype, device=w.device)
+                    found = compiled.row(w[rows.start], batch, scale)
+                if found is None:
+                    total[rows] += self._passes.gradient(w[rows], batch, 1 / count, gradient[rows], add)
+                    continue
+                total[rows] += found[0]
+                gradient[rows.start] = gradient[rows.start] + found[1] if add else found[1]
             return total / count, gradient
 
-        if len(w) > 1:
-            self._form = "vmap" if self._passes.together(len(w), count) else "loop"
         return self.budget.within(work, self._whole(index, len(w)))
+
+    def _at_center(self, w: Tensor) -> bool:
+        if self._is_center is None or self._is_center[0] is not w:
+            self._is_center = w, w.shape == (1, self.dimension) and torch.equal(w[0], self.center)
+        return self._is_center[1]
 
     def per_sample(self, w: Tensor, index: Tensor | None = None) -> Tensor:
         """Loss of every sample at each row of w, (C, samples)."""

@@ -74,6 +74,7 @@ class Run:
     def advance(self, draws: int, thin: int = 1) -> Trace:
         """`draws` recorded draws, one every `thin` steps."""
         rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        unknown = torch.full_like(self._distance(), torch.nan)
         for _ in range(draws):
             for _ in range(thin - 1):
                 self.step()
@@ -81,8 +82,9 @@ class Run:
             info = self.step()
             if info.acceptance is not None:  # losses of corrected kernels are those after the step
                 distance = self._distance()
-            acceptance = torch.full_like(info.loss, torch.nan) if info.acceptance is None else info.acceptance
-            rows.append((info.loss, info.center_loss, distance, acceptance))
+            rows.append(
+                (info.loss, info.center_loss, distance, unknown if info.acceptance is None else info.acceptance)
+            )
         columns = [torch.stack(column, dim=1).cpu().numpy() for column in zip(*rows, strict=True)]
         return Trace(loss=columns[0], center_loss=columns[1], distance=columns[2], acceptance=columns[3])
 

@@ -65,11 +65,16 @@ class DataSource:
                 said = (str(error).strip() or "no message").splitlines()[0]
                 raise InputError(f"the dataset raised {type(error).__name__}: {said}") from error
 
+        whole = self._resident
+        self._plain = isinstance(whole, tuple) and all(isinstance(part, Tensor) for part in whole)
+
     def batch(self, index: Tensor | slice) -> Batch:
         """The samples at `index`, split into what the model gets and the target."""
         if self._resident is not None:
             if isinstance(index, Tensor):
                 index = index.to(self._device)
+                if self._plain:  # the common case, without a walk through the structure
+                    return _split(tuple(part.index_select(0, index) for part in self._resident))
                 return _split(tree_map(lambda part: part.index_select(0, index), self._resident))
             return _split(tree_map(lambda part: part[index], self._resident))
         numbers = list(range(self.n)[index]) if isinstance(index, slice) else index.tolist()
@@ -125,6 +130,8 @@ def _map_style(data: Any) -> Any:
 
 
 def _split(sample: Any) -> Batch:
+    if isinstance(sample, tuple) and len(sample) >= 2:
+        return Batch(sample[:-1], {}, sample[-1])
     if isinstance(sample, Mapping):
         key = next((key for key in _TARGET_KEYS if key in sample), None)
         if key is None:

@@ -303,7 +303,8 @@ def test_compiled_passes_agree_with_eager_ones(evaluation):
     for samples in (index, index + 20):
         for a, b in zip(function.value_and_grad(w, samples), plain.value_and_grad(w, samples), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
-        torch.testing.assert_close(function.value(w[:1], samples), plain.value(w[:1], samples))
+        for at in (w[:1], w[1:], function.center[None]):
+            torch.testing.assert_close(function.value(at, samples), plain.value(at, samples))
     assert function.evaluation == f"{evaluation}+compile"
     assert not function.remarks
     assert torch.equal(torch.get_rng_state(), state)

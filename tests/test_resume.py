@@ -67,6 +67,16 @@ def test_a_resumed_run_ends_with_the_same_bits(quadratic, tmp_path, monkeypatch,
     assert again.llc == whole.llc
 
 
+@pytest.mark.slow
+def test_a_compiled_run_resumes_with_the_same_bits(quadratic, tmp_path, monkeypatch):
+    knobs = {"sampler": "sgld-cv", "draws": 1600, "evaluation": "compile", "batch_size": 30}
+    whole = estimate(quadratic, **knobs)
+    assert whole.evaluation == "vmap+compile"
+    path = tmp_path / "run.pt"
+    interrupted_at(monkeypatch, 1200, lambda: estimate(quadratic, resume=path, **knobs))
+    np.testing.assert_array_equal(estimate(quadratic, resume=path, **knobs).trace.loss, whole.trace.loss)
+
+
 def test_a_run_stops_where_it_would_have_stopped(quadratic, tmp_path, monkeypatch):
     knobs = {"target_error": 0.02, "sampler": "hmc"}
     whole = estimate(quadratic, **knobs)
