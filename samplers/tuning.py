@@ -9,10 +9,15 @@ from samplers.errors import InputError
 from samplers.noise import ChainNoise
 from samplers.posterior import LocalPosterior
 from samplers.preconditioner import Diagonal, Identity, Preconditioner
+from samplers.sghmc import SGHMC
 from samplers.sgld import SGLD
+from samplers.sgnht import SGNHT
 
 STABILITY = 4.0  # a Langevin step on curvature s is stable for ε s < 4
 SAFETY = 0.05  # the fraction of it that is used: at most 5% of upward bias in the stiffest direction
+
+
+LangevinKernel = SGLD | SGHMC | SGNHT
 
 
 def curvature_radius(posterior: LocalPosterior) -> float:
@@ -33,7 +38,9 @@ def choose_preconditioner(
     return Diagonal.from_curvature(curvature.nan_to_num(0), float(posterior.gamma.max()))
 
 
-def tune_sgld(posterior: LocalPosterior, kernel: SGLD, w: Tensor, noise: ChainNoise, index: Tensor | None) -> SGLD:
+def tune_sgld(
+    posterior: LocalPosterior, kernel: LangevinKernel, w: Tensor, noise: ChainNoise, index: Tensor | None
+) -> LangevinKernel:
     """The kernel with ε = 4 · SAFETY / s, s the largest preconditioned curvature of U at the positions w (C, d)."""
     gradient = gradient_of_potential(posterior, index)
     metric = kernel.preconditioner.at(kernel.preconditioner.init(posterior, w))

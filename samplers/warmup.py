@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samplers.adaptive_preconditioner import RMSprop
 from samplers.batches import Batches
 from samplers.engine import LossFunction
 from samplers.hmc import HMC
@@ -13,9 +14,8 @@ from samplers.noise import ChainNoise
 from samplers.posterior import LocalPosterior
 from samplers.preconditioner import Preconditioner
 from samplers.run import Run
-from samplers.sgld import SGLD
 from samplers.trace import Trace, concatenate
-from samplers.tuning import choose_preconditioner, tune_sgld
+from samplers.tuning import LangevinKernel, choose_preconditioner, tune_sgld
 
 TARGET_ACCEPTANCE = {"hmc": 0.8, "mala": 0.57}
 TRAJECTORY_ANGLE = (
@@ -26,6 +26,7 @@ MAX_STAGES = 60
 ADAPTATION = 15  # trajectories that settle the step size at the target temperature
 CAUTION = 0.2  # share of trajectories with smaller steps, which free chains from regions of high curvature
 SETTLING = 100  # SGLD steps between the first tuning and the last
+MOMENTS = 600  # steps after which the moments of a kernel's own preconditioner are frozen, before anything is recorded
 ANNEALING_BATCHES = 4  # minibatches that make the subset on which chains of minibatch samplers are annealed
 
 
@@ -168,14 +169,16 @@ def warm_up_sgld(
     noise: ChainNoise,
     batches: Batches,
     *,
-    kernel: SGLD,
+    kernel: LangevinKernel,
     step_size: float | None,
-    preconditioner: str,
+    preconditioner: str | None,
 ) -> WarmedUp:
     """Anneal on a subset of the data, then set step size and preconditioner by the curvature where the chains are.
 
     A few minibatches stand for the data, at the temperature of all of them, while `warm_up_hmc` brings the chains
-    near the posterior; SGLD then settles, and is tuned once more, before it is recorded.
+    near the posterior; the kernel then settles, and is tuned once more, before it is recorded. `preconditioner` None
+    leaves the kernel its own, whose moments are made while it settles and frozen then: a metric that moves with the
+    chain would bias it. Its step size is that of the curvature without it.
     """
     pieces = [batches.next() for _ in range(ANNEALING_BATCHES)]
     subset = None if pieces[0] is None else torch.cat([piece for piece in pieces if piece is not None]).unique()
@@ -185,15 +188,21 @@ def warm_up_sgld(
     share = 1.0 if subset is None else len(subset) / (batches.batch_size or batches.n)
     gradients = round(annealed.gradients * share)
 
-    def tuned(where: Tensor) -> SGLD:
+    def tuned(where: Tensor) -> LangevinKernel:
         nonlocal gradients
-        metric = choose_preconditioner(preconditioner, posterior, where, noise, subset)
-        gradients += round(share * (16 * (preconditioner != "identity") + 24 * (step_size is None)))
+        metric = kernel.preconditioner
+        if isinstance(metric, RMSprop) and preconditioner is None:
+            metric = replace(metric, adapt=MOMENTS)
+        if preconditioner is not None:
+            metric = choose_preconditioner(preconditioner, posterior, where, noise, subset)
+        gradients += round(share * (16 * (preconditioner == "diagonal") + 24 * (step_size is None)))
         current = replace(kernel, preconditioner=metric, step_size=step_size or 1.0)
         return current if step_size else tune_sgld(posterior, current, where, noise, subset)
 
     run = Run(posterior, tuned(annealed.run.position), annealed.run.position, noise=noise, batches=batches)
-    burn_in = run.advance(SETTLING)
-    if run.alive.all():  # a chain lost on the way has no curvature to tune by: the run will report it
+    settling = SETTLING if preconditioner is not None else MOMENTS
+    burn_in = run.advance(settling)
+    # A chain lost on the way has no curvature to tune by (the run will report it); moments would have to start again.
+    if run.alive.all() and preconditioner is not None:
         run.use(tuned(run.position))
-    return WarmedUp(run, float(run.kernel.step_size), gradients + SETTLING, 1, burn_in)  # type: ignore[attr-defined]
+    return WarmedUp(run, float(run.kernel.step_size), gradients + settling, 1, burn_in)  # type: ignore[attr-defined]

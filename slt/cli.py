@@ -54,7 +54,8 @@ def estimate(
     sampler: Annotated[
         str,
         typer.Option(
-            help="auto, hmc, mala, sgld or sgld-cv. auto: hmc where a pass over the data is cheap, else sgld-cv."
+            help="auto, hmc, mala, sgld, sgld-cv, psgld, adam-sgld, sghmc or sgnht. auto: hmc where a pass over the "
+            "data is cheap, else sgld-cv."
         ),
     ] = "auto",
     preconditioner: Annotated[

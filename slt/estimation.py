@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from samplers.batches import Batches
 from samplers.engine import LossFunction, ModuleLoss, PerSampleLoss, Potential
 from samplers.errors import InputError
-from samplers.gradient import ControlVariate, Plain
 from samplers.noise import ChainNoise
 from samplers.posterior import LocalPosterior
+from samplers.preconditioner import Identity
+from samplers.registry import make_kernel
 from samplers.run import Run
-from samplers.sgld import SGLD
 from samplers.trace import Trace, concatenate
+from samplers.tuning import LangevinKernel
 from samplers.warmup import WarmedUp, warm_up_hmc, warm_up_sgld
 from slt.choices import explain
 from slt.estimate import Estimate
@@ -223,15 +224,20 @@ def _warm_up(posterior: LocalPosterior, n: int, options: Settings) -> tuple[str,
             preconditioner=preconditioner,
         )
         return name, preconditioner, ready
-    preconditioner = "diagonal" if options.preconditioner == "auto" else options.preconditioner
+    kernel = make_kernel(name, 1.0)
+    assert isinstance(kernel, LangevinKernel)  # the other names are dealt with above
+    own = not isinstance(kernel.preconditioner, Identity)
+    preconditioner = options.preconditioner
+    if preconditioner == "auto":
+        preconditioner = type(kernel.preconditioner).__name__.lower() if own else "diagonal"
     ready = warm_up_sgld(
         posterior,
         position,
         noise,
         Batches(n, options.batch_size or min(n, DEFAULT_BATCH), options.seed),
-        kernel=SGLD(1.0, gradient=ControlVariate() if name == "sgld-cv" else Plain()),
+        kernel=kernel,
         step_size=options.step_size,
-        preconditioner=preconditioner,
+        preconditioner=None if own and options.preconditioner == "auto" else preconditioner,
     )
     return name, preconditioner, ready
 

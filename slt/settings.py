@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from samplers.errors import InputError
 from samplers.kernel import Kernel
+from samplers.registry import KERNELS
 
-SAMPLERS = ("auto", "hmc", "mala", "sgld", "sgld-cv")
+SAMPLERS = ("auto", *KERNELS)
 PRECONDITIONERS = ("auto", "identity", "diagonal")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 LOCALITY_RADIUS = 0.3
