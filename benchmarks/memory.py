@@ -25,7 +25,7 @@ from samplers.sgld import SGLD
 from slt.losses import cross_entropy
 from slt.task import DataSource
 
-WIDTH, INPUTS, SAMPLES, BATCH, STEPS = 2200, 32, 256, 16, 3  # 32-2200-2200-2200-10: 9.8 million weights
+WIDTH, INPUTS, SAMPLES, BATCH, STEPS = 2200, 32, 256, 16, 4  # 32-2200-2200-2200-10: 9.8 million weights
 
 
 def resident(peak: bool) -> int:

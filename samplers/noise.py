@@ -4,7 +4,7 @@ A chain's noise depends on the seed and on the chain's index alone, so chains ca
 by one, without changing what any of them draws. The global random state is never read or written.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -44,22 +44,36 @@ class _Stream:
         """One draw per chain, (chains, *shape). A draw of another shape or dtype starts a new block."""
         shape = tuple(shape)
         block = self._block
-        if block is None or self._used == len(block) or block.shape[2:] != shape or block.dtype != dtype:
+        if block is None or block.shape[2:] != shape or block.dtype != dtype:
             block = self._block = self._draw(shape, dtype)
             self._used = 0
         self._used += 1
+        if self._used == len(block):  # spent: not held beside the next one
+            self._block = None
         return block[self._used - 1]
 
-    def _draw(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    def parts(self, shape: Sequence[int], dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+        """What `next` gives, as few chains at a time as there are threads where a draw is a block of its own."""
+        chains, workers = len(self._generators), torch.get_num_threads()
+        if torch.Size(shape).numel() <= BLOCK_NUMBERS // 2:
+            yield slice(0, chains), self.next(shape, dtype)
+            return
+        self._block = None
+        for first in range(0, chains, workers):
+            rows = slice(first, min(first + workers, chains))
+            yield rows, self._draw(tuple(shape), dtype, rows)[0]
+
+    def _draw(self, shape: tuple[int, ...], dtype: torch.dtype, rows: slice = slice(None)) -> Tensor:
         numbers = torch.Size(shape).numel()
         draws = max(1, min(BLOCK_DRAWS, BLOCK_NUMBERS // max(1, numbers)))
-        device = self._generators[0].device
-        block = torch.empty(len(self._generators), draws, *shape, dtype=dtype, device=device)
+        generators = self._generators[rows]
+        device = generators[0].device
+        block = torch.empty(len(generators), draws, *shape, dtype=dtype, device=device)
         if device.type == "cpu" and numbers >= THREADED_NUMBERS and torch.get_num_threads() > 1:
             with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-                list(pool.map(self._fill, block, self._generators))
+                list(pool.map(self._fill, block, generators))
         else:
-            for part, generator in zip(block, self._generators, strict=True):
+            for part, generator in zip(block, generators, strict=True):
                 self._fill(part, generator)
         return block.transpose(0, 1).contiguous()
 
@@ -98,6 +112,20 @@ class ChainNoise:
         if len(like) > self._chains:
             raise ValueError(f"noise for {len(like)} chains was asked of {self._chains} streams")
         return self._normals.next(like.shape[1:], like.dtype)[: len(like)]
+
+    def add_normal(self, x: Tensor, scale: float | Tensor) -> Tensor:
+        """X (chains, ...) with scale · ξ added in place, ξ as `normal` gives it; `scale` a number or (chains, 1).
+
+        Chains of many weights are done one by one: no second tensor of the size of x is made.
+        """
+        if isinstance(scale, Tensor) and scale.shape != (len(x), 1):
+            return x.addcmul_(self.normal(x), scale)
+        for rows, drawn in self._normals.parts(x.shape[1:], x.dtype):
+            if isinstance(scale, Tensor):
+                x[rows].addcmul_(drawn, scale[rows])
+            else:
+                x[rows].add_(drawn, alpha=scale)
+        return x
 
     def uniform(self) -> Tensor:
         """One uniform on [0, 1) per chain, float64, shape (chains,)."""

@@ -64,9 +64,13 @@ def _sampling_noise(posterior: LocalPosterior, center: Tensor, n: int) -> float:
     batches = [piece for piece in order.split(size)[:NOISE_BATCHES] if len(piece) == size]
     if len(batches) < 2:
         return float("nan")
-    gradients = torch.cat([posterior.loss.value_and_grad(center, index)[1] for index in batches]).double()
-    spread = (gradients - gradients.mean(0)).square().sum() / (len(batches) - 1)  # tr C / size
-    return float((spread * size / n).sqrt())
+    mean, squares = torch.zeros_like(center), 0.0
+    for count, index in enumerate(batches, 1):  # Welford: one gradient at a time, for they may be large
+        difference = posterior.loss.value_and_grad(center, index)[1] - mean
+        mean += difference / count
+        squares += float(difference.square().sum(dtype=torch.float64)) * (count - 1) / count
+    spread = squares / (len(batches) - 1)  # tr C / size
+    return (spread * size / n) ** 0.5
 
 
 def _solve(multiply, target: Tensor) -> Tensor | None:

@@ -160,6 +160,16 @@ def test_noise_goes_on_bit_for_bit_and_does_not_depend_on_the_grouping(size):
         assert torch.equal(normal, torch.cat([first.normal(like[:2]), second.normal(like[2:])]))
         assert torch.equal(uniform, torch.cat([first.uniform(), second.uniform()]))
         normal.mul_(0)  # the caller's to overwrite
+    for scale in (0.3, torch.linspace(0.1, 0.6, 6)[:, None]):
+        x, y = torch.ones(6, size), torch.ones(6, size)
+        one, parts = ChainNoise(1, 6), ChainNoise(1, 6)
+        for _ in range(3):
+            expected = (
+                x.addcmul_(one.normal(x), scale)
+                if isinstance(scale, torch.Tensor)
+                else x.add_(one.normal(x), alpha=scale)
+            )
+            assert torch.equal(parts.add_normal(y, scale), expected)
     state = whole.state()
     expected = [(whole.normal(like).clone(), whole.uniform().clone()) for _ in range(70 if size < 1000 else 3)]
     fresh = ChainNoise(0, 6)
