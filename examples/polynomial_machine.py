@@ -2,9 +2,9 @@
 
     python examples/polynomial_machine.py
 
-f(x) = θ1 + θ2θ3 x + θ4θ5θ6 x² + θ7θ8θ9θ10 x³ + θ11...θ15 x⁴. Coefficient j is a product of j parameters of its own; where it
-vanishes, at the deepest point all of its factors do. The posterior volume goes like n^(-λ) (log n)^(m-1), so functions with the
-same λ are ordered by m: the more coefficients vanish, the more volume.
+f(x) = θ1 + θ2θ3 x + θ4θ5θ6 x² + θ7θ8θ9θ10 x³ + θ11...θ15 x⁴. Coefficient j is a product of j parameters of its own;
+where it vanishes, at the deepest point all of its factors do. The posterior volume goes like n^(-λ) (log n)^(m-1), so
+functions with the same λ are ordered by m: the more coefficients vanish, the more volume.
 """
 
 from slt.exact import newton

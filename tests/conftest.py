@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
+torch.set_num_threads(1)  # the tests' models are too small to share out, least of all on a busy machine
+
 
 class Point(nn.Module):
     """A model whose output is its weights, scaled column by column: squared error of it is a quadratic in them."""
