@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from samplers.batches import Batches
+from samplers.errors import InputError
 from samplers.hmc import HMC
 from samplers.noise import ChainNoise
 from samplers.posterior import LocalPosterior
@@ -47,7 +48,7 @@ def climb(
 
     Particles start as exact draws of the localizing Gaussian. Each stage raises β as far as half of their effective
     number allows, resamples them and moves them by two trajectories (Del Moral, Doucet & Jasra 2006). The step size
-    follows the mean acceptance towards `target` unless `fixed`.
+    follows the mean acceptance towards `target` unless `fixed`. Raises InputError where no draw has a finite loss.
     """
     top, gamma = float(posterior.beta), float(posterior.gamma)
     start = posterior.tempered(0.0)
@@ -58,6 +59,8 @@ def climb(
     for _ in range(MAX_STAGES):
         if beta >= top:
             break
+        if not bool(state.loss.isfinite().any()):
+            raise InputError("the loss is not finite at any draw of the localizing Gaussian: use a larger gamma")
         reached = next_beta(posterior, state.loss, beta, top)
         kept = resample(state.loss, posterior.n * (reached - beta), float(noise.uniform()[0]))
         state, beta = type(state)(*(part[kept] for part in state)), reached

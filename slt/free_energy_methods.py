@@ -14,7 +14,7 @@ from samplers.errors import InputError
 
 Array = NDArray[np.float64]
 
-HUGE = 1e200  # stands for a loss that overflowed: its weight is zero at every β > 0, and β times it is still a number
+HUGE = 1e100  # stands for a loss that overflowed: its weight is 0 at every β > 0, and its square is still a number
 MAX_ITERATIONS = 200
 TOLERANCE = 1e-10  # nats, of the MBAR equations
 MAX_SAMPLES = 200_000  # that MBAR weighs at once; of more draws every second, third, ... is used
@@ -85,13 +85,20 @@ def _hermite(x: Array, value: Array, slope: Array) -> Array:
 
 
 def _richardson(x: Array, value: Array, slope: Array, total: Array) -> Array:
-    """A fifteenth of what halving the number of rungs changes, at every rung (rising along the ladder)."""
+    """A fifteenth of what halving the number of rungs changes, at every rung (rising along the ladder).
+
+    The first interval above β_1 cannot be halved: it has what the first two have; alone, what the slopes add to it.
+    """
     error = np.zeros(len(total))
     for k in range(2, len(x)):
         every = np.arange(k % 2, k + 1, 2)
         coarse = _hermite(x[every], value[every], slope[every]).sum()
         fine = _hermite(x[every[0] : k + 1], value[every[0] : k + 1], slope[every[0] : k + 1]).sum()
         error[k + 1] = abs(fine - coarse) / 15
+    if len(x) > 2:
+        error[2] = error[3]
+    elif len(x) == 2:
+        error[2] = abs((x[1] - x[0]) ** 2 * (slope[0] - slope[1]) / 12)
     return np.maximum.accumulate(error)
 
 
