@@ -11,10 +11,7 @@ from samplers.posterior import LocalPosterior
 
 
 class Evaluation(NamedTuple):
-    """L and its gradient at each chain, and L(w*) on the very same samples.
-
-    `loss - center_loss` estimates L(w) - L(w*) without bias; what the two are apart depends on the estimator.
-    """
+    """L and its gradient at each chain, and L(w*) on the very same samples."""
 
     loss: Tensor  # (C,) float64
     center_loss: Tensor  # (C,) float64
@@ -69,9 +66,7 @@ class ControlVariate:
     """∇L_B(w) - ∇L_B(w*) + ∇L(w*): minibatch noise vanishes as w nears w* (Baker et al. 2019).
 
     The gradient at w* on the shared minibatch is one more row of the batch, computed once for all chains; the full
-    gradient at w* is computed once for the run. With δ = ∇L_B(w*) - ∇L(w*), the loss at w* is reported as
-    L_B(w*) + δ·(w - w*): of mean L(w*) and closer to L_B(w) by the part of the minibatch noise that is linear in w -
-    w*, so that loss - center_loss, whose mean is wanted, is far less noisy than with L_B(w*) alone.
+    gradient at w* is computed once for the run.
     """
 
     def __init__(self) -> None:
@@ -79,12 +74,11 @@ class ControlVariate:
         self._full = AtCenters(lambda posterior: posterior.loss.value_and_grad(posterior.centers)[1])
 
     def __call__(self, posterior: LocalPosterior, w: Tensor, index: Tensor | None) -> Evaluation:
-        """L on the samples `index`, the corrected L(w*) and the corrected gradient."""
+        """L and L(w*) on the samples `index`, and the corrected gradient."""
         if index is None:
             return self._plain(posterior, w, None)
         chains = len(w)
         loss, gradient = posterior.loss.value_and_grad(torch.cat([w, posterior.centers]), index)
         excess = posterior.per_chain_center(gradient[chains:] - self._full(posterior), chains)
-        linear = (excess * posterior.displacement(w)).sum(-1, dtype=torch.float64)
-        center_loss = posterior.per_chain_center(loss[chains:], chains) + linear
+        center_loss = posterior.per_chain_center(loss[chains:], chains)
         return Evaluation(loss[:chains], center_loss, gradient[:chains] - excess)

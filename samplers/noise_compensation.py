@@ -76,8 +76,7 @@ class NoiseCompensation:
 
     has mean zero and the covariance of ∇U_B. Its square is averaged over the last 1/(1 - `decay`) steps, chain by
     chain. Only the diagonal of the covariance is compensated, and the injected variance never goes below `floor`:
-    where (ε/4) V > 1 - floor, noise remains. Minibatches drawn without replacement repeat after n/b steps, so that
-    over times longer than an epoch their noise partly cancels; in directions slower than that V is overestimated.
+    where (ε/4) V > 1 - floor, noise remains.
     """
 
     decay: float = 0.99

@@ -10,7 +10,7 @@ from samplers.errors import InputError
 from samplers.posterior import LocalPosterior
 from samplers.trace import Trace
 
-_NUTS = 2  # first entry of the spawn key; samplers.noise has 0 and 1
+_NUTS = 4  # first entry of the spawn key; samplers.noise has 0 to 2, samplers.batches 3
 
 
 def _chain_seed(seed: int, chain: int) -> int:
