@@ -1,13 +1,10 @@
 """Small models, data and runs that several test files share."""
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
 
 torch.set_num_threads(1)  # the tests' models are too small to share out, least of all on a busy machine
 
