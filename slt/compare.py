@@ -209,7 +209,7 @@ def free_energy_at(estimate: FreeEnergyEstimate, n: np.ndarray) -> tuple[np.ndar
     """n β L* + F(nβ) and its error at other n (any shape), L* staying what it is.
 
     On the ladder F is interpolated in log nβ by cubics whose slopes are the measured λ̂ = dF/d log nβ; below its first
-    rung F is proportional to nβ; beyond its end it goes on by the asymptotic form.
+    rung F falls to 0 as the power of nβ that has this slope there; beyond its end it goes on by the asymptotic form.
     """
     curve, terms = estimate.curve, estimate.terms
     t = np.asarray(n, dtype=np.float64) * estimate.beta
@@ -231,7 +231,9 @@ def free_energy_at(estimate: FreeEnergyEstimate, n: np.ndarray) -> tuple[np.ndar
     tail = terms.llc * beyond
     if terms.multiplicity > 1 and knots[-1] > 0:
         tail -= (terms.multiplicity - 1) * np.log(np.maximum(x, knots[-1]) / knots[-1])
-    value = np.where(t < rungs[0], curve.free_energy[0] * t / rungs[0], inside + tail)
+    first = curve.free_energy[0]
+    power = curve.llc[0] / first if 0 < curve.llc[0] <= first else 1.0
+    value = np.where(t < rungs[0], first * np.minimum(t / rungs[0], 1.0) ** power, inside + tail)
     error = np.interp(x, knots, curve.free_energy_error)
     return t * estimate.center_loss + value, np.hypot(error, beyond * curve.llc_error[-1])
 
