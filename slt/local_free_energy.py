@@ -32,7 +32,8 @@ from slt.temperature_curve import Curve, Plateau, curve_of, find_plateau, regres
 from slt.verdict import MAX_RHAT, MIN_ESS
 
 BLOCK = 50  # sweeps between two looks at the draws, at least
-MIN_DRAWS = 50
+MIN_DRAWS = 100  # and effective draws below: errors read off shorter runs come out too small
+EFFECTIVE_DRAWS = 2 * MIN_ESS
 NATS = 0.05  # an error that is always small enough: posterior odds known to 5%
 
 
@@ -222,7 +223,7 @@ def _record(
         if wanted is not None:
             if done >= wanted:
                 return trace, None
-        elif trace.draws >= MIN_DRAWS and share >= 1 and summary.rhat <= MAX_RHAT and summary.ess >= MIN_ESS:
+        elif trace.draws >= MIN_DRAWS and share >= 1 and summary.rhat <= MAX_RHAT and summary.ess >= EFFECTIVE_DRAWS:
             return trace, None
         elif done >= most:
             return trace, f"max_steps = {options.max_steps} reached"
