@@ -148,7 +148,7 @@ def test_frozen_adam_is_as_biased_as_told():
         assert excess == pytest.approx(epsilon * g * s / (2 * (1 - b)), rel=0.1)
 
 
-def test_first_step_from_rest_has_the_langevin_drift(momentum):
+def test_first_step_from_rest_has_the_langevin_drift():
     target = correlated()
     epsilon = 1e-3
     langevin = affine_step(target.posterior, lambda g: SGLD(epsilon, gradient=g))
