@@ -28,8 +28,8 @@ def gradient_of_potential(posterior: LocalPosterior, index: Tensor | None = None
 def hessian_vector(gradient: GradientAt, w: Tensor, v: Tensor, radius: float) -> Tensor:
     """(∇²U) v at each row of w (C, d), by a central difference over a distance `radius` to either side."""
     step = radius * v / v.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(v.dtype).tiny)
-    ahead, behind = gradient(torch.cat([w + step, w - step])).chunk(2)
-    return (ahead - behind) * (v.norm(dim=-1, keepdim=True) / (2 * radius))
+    # One after the other: rows are chains, which may have a centre, a temperature and a localization of their own.
+    return (gradient(w + step) - gradient(w - step)) * (v.norm(dim=-1, keepdim=True) / (2 * radius))
 
 
 def largest_curvature(

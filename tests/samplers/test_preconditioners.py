@@ -7,14 +7,14 @@ from simulation import start_run, z_scores
 from targets import correlated, gaussian, ill_conditioned
 
 from samplers.adaptive_preconditioner import Adam, RMSprop
-from samplers.curvature import gradient_of_potential, leading_eigenpairs
+from samplers.curvature import gradient_of_potential, largest_curvature, leading_eigenpairs
 from samplers.engine import Potential
 from samplers.errors import InputError
 from samplers.hmc import HMC
 from samplers.low_rank import LowRank
 from samplers.noise import ChainNoise
 from samplers.posterior import LocalPosterior
-from samplers.preconditioner import Diagonal
+from samplers.preconditioner import Diagonal, Identity
 from samplers.sghmc import SGHMC
 from samplers.sgld import SGLD
 from samplers.sgnht import SGNHT
@@ -172,3 +172,13 @@ def test_bad_low_rank_metrics_are_refused():
         LowRank(torch.eye(3)[:, :1], -torch.ones(1))
     with pytest.raises(InputError, match=r"vectors \(d, k\)"):
         LowRank(torch.eye(3), torch.ones(2))
+
+
+def test_curvature_is_measured_at_each_chains_own_centre_and_localization():
+    loss = Potential(lambda w: 0.5 * (w * torch.tensor([1.0, 3.0]).double() * w).sum(-1), 2)
+    centers, owner = torch.tensor([[0.0, 0.0], [1.0, 2.0]]).double(), [1, 0, 1]
+    gamma = torch.tensor([1.0, 10.0, 100.0]).double()
+    posterior = LocalPosterior(loss, centers, n=2.0, beta=1.0, gamma=gamma, owner=owner)
+    gradient, w = gradient_of_potential(posterior), posterior.center_of(3)
+    found = largest_curvature(gradient, w, ChainNoise(0, 3), 0.1, Identity(), 60)
+    assert found.tolist() == pytest.approx([7.0, 16.0, 106.0], rel=1e-3)
