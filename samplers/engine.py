@@ -148,7 +148,8 @@ class ModuleLoss:
         """L (C,), float64, and its gradient (C, d) at each row of w."""
         w = w.detach()
         compiled = self._compiled if self._compiled_full is (index is None) else None
-        together = self._passes.together(len(w), self._count(index))
+        compiled = None if compiled is None or compiled.failed else compiled
+        together = self._passes.together(len(w), self._count(index), compiled is not None)
         if len(w) > 1:
             self._form = "vmap" if together else "loop"
         if compiled and together and self._whole(index, len(w)) <= self.budget.size:
