@@ -39,8 +39,10 @@ class CompiledPasses:
         self.remarks: list[str] = []
         self._graphs = passes.device.type == "cuda"
         mode = "reduce-overhead" if self._graphs else None
-        self._row: Callable = torch.compile(row, mode=mode, dynamic=False)
-        self._chains: Callable = torch.compile(chains, mode=mode, dynamic=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about its own parts, which are imported here
+            self._row: Callable = torch.compile(row, mode=mode, dynamic=False)
+            self._chains: Callable = torch.compile(chains, mode=mode, dynamic=False)
         self._compiled: set[tuple] = set()
         self.failed = False
 
