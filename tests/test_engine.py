@@ -178,8 +178,8 @@ def test_an_estimate_carries_the_remark(digits, digits_mlp):
 
     def loss(output, target):
         nonlocal count
-        count += len(target) > 1000
-        if count == 5:
+        count += 1
+        if count == 20:
             raise MemoryError("can't allocate memory")
         return cross_entropy(output, target)
 
