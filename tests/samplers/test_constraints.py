@@ -6,6 +6,7 @@ import torch
 from simulation import affine_step, start_run, stationary, z_scores
 from targets import correlated, gaussian
 
+from samplers import constraints
 from samplers.adaptive_preconditioner import RMSprop
 from samplers.constraints import Free, GradientHyperplane, Mask, TrustRegion, mask_for
 from samplers.engine import Potential
@@ -209,6 +210,15 @@ def test_a_step_that_bounces_for_ever_is_refused():
     assert arrived.tolist() == [False, True]
     assert torch.equal(position[0], w[0])
     assert torch.equal(back[0], -velocity[0])
+
+
+def test_trajectories_that_bounce_too_often_are_refused_both_ways(monkeypatch):
+    """With one bounce allowed most trajectories are refused, and what is left is still exact."""
+    monkeypatch.setattr(constraints, "MAX_BOUNCES", 1)
+    found, outer = in_the_ball(HMC(0.3, 3, METRIC, constraint=TrustRegion(1.0)), steps=800)
+    expected, share = ball_values()
+    assert float(z_scores(found, expected).abs().max()) < 4
+    assert abs(float(z_scores(outer, share))) < 4
 
 
 def test_trust_region_within_a_mask():
