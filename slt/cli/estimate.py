@@ -1,33 +1,14 @@
-"""The command line: `slt estimate`, and what else the toolkit does."""
+"""`slt estimate`: one checkpoint, one number."""
 
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from samplers.errors import InputError
-
-app = typer.Typer(
-    help="Local learning coefficients of trained networks, with honest errors and nothing to tune.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+from slt.cli.naming import naming
 
 
-@app.callback()
-def _common(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")] = False,
-) -> None:
-    """Local learning coefficients of trained networks, with honest errors and nothing to tune."""
-
-
-@app.command()
 def estimate(
     task: Annotated[Path, typer.Argument(help="Python file with model(), data() and optionally loss(output, target).")],
     checkpoint: Annotated[
@@ -131,13 +112,13 @@ def estimate(
     load_checkpoint(loaded.model, checkpoint)
     common = {"progress": progress, "checkpoint": str(checkpoint), **vars(settings)}
     if ladder:
-        with _naming(task):
+        with naming(task):
             curve = free_energy(loaded.model, loaded.data, loaded.loss, **common)
         typer.echo(curve.to_json() if json else str(curve))
         if save is not None:
             curve.save(save)
         raise typer.Exit(1 if curve.status == "failed" else 0)
-    with _naming(task):
+    with naming(task):
         result = estimate_llc(loaded.model, loaded.data, loaded.loss, resume=resume, **common)
     if verbose:
         for choice in result.choices:
@@ -150,105 +131,3 @@ def estimate(
         plot_estimate(result, plot)
     if result.status == "failed":
         raise typer.Exit(1)
-
-
-@app.command()
-def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Two or more files of slt estimate ... --ladder --save FILE.")],
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Which of several solutions the posterior prefers at this n, by what odds, and at which n that flips.
-
-    Each solution's prior is the localizing Gaussian around its own weights. Runs with other data, beta or gamma do not
-    compare: give them all the same --beta and --gamma.
-    """
-    from slt.compare import compare_phases
-    from slt.free_energy_estimate import FreeEnergyEstimate
-
-    result = compare_phases([FreeEnergyEstimate.load(run) for run in runs], [str(run) for run in runs])
-    typer.echo(result.to_json() if json else str(result))
-
-
-@app.command()
-def exact(
-    polynomials: Annotated[
-        list[str],
-        typer.Argument(help="A polynomial K >= 0; several, f1 f2 ..., mean K = f1² + f2² + ...; or a family's words."),
-    ],
-    at: Annotated[str | None, typer.Option(help="The point, such as 0,1/2. [default: the origin]")] = None,
-    variables: Annotated[str | None, typer.Option(help="Their order, such as x,y. [default: alphabetical]")] = None,
-    family: Annotated[str | None, typer.Option(help="A closed form by name, such as reduced-rank M H N r.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Exact local learning coefficient λ and multiplicity m, as a fraction.
-
-    Two variables: exact for every polynomial. More: from the Newton polyhedron, and called an upper bound where it is
-    not proved exact. A family's closed form: `slt exact --family reduced-rank 10 5 5 2`; negative numbers need a `--`
-    in front.
-    """
-    import json as json_library
-
-    from slt.exact.commands import exact_family, exact_polynomials
-
-    if family is not None:
-        if at is not None or variables is not None:
-            raise InputError("--at and --variables belong to polynomials, not to --family")
-        rlct = exact_family(family, polynomials)
-    else:
-        rlct = exact_polynomials(polynomials, at, variables)
-    typer.echo(json_library.dumps(rlct.to_dict(), ensure_ascii=False) if json else str(rlct))
-
-
-@app.command()
-def validate(
-    quick: Annotated[bool, typer.Option("--quick", help="A dozen models, a wider error: some minutes.")] = False,
-    only: Annotated[str | None, typer.Option(help="One group, model or estimator.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per check.")] = False,
-) -> None:
-    """Hold every estimator against models with exact answers.
-
-    Exit code 0: none falls outside. 1: some do. Verdicts: agrees; OUTSIDE; refused (the estimator itself says that
-    its number is not usable); no reference (nothing exact is known at finite n).
-    """
-    import json as json_library
-
-    from slt.estimate import finite
-    from slt.validation import HEADER, table_row, tally
-    from slt.validation import validate as run
-
-    checks = []
-    if not json:
-        typer.echo(HEADER)
-    for check in run(only, quick):
-        checks.append(check)
-        values = {name: finite(value) for name, value in check.to_dict().items()}
-        typer.echo(json_library.dumps(values, ensure_ascii=False) if json else table_row(check))
-    if not json:
-        typer.echo(tally(checks))
-    if any(check.verdict == "OUTSIDE" for check in checks):
-        raise typer.Exit(1)
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Put the file that the user has to look at in front of what is wrong with it."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-def main() -> None:
-    """Entry point: an InputError becomes one line and exit code 2; --debug shows its traceback."""
-    arguments = sys.argv[1:]
-    debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
-    if not debug:
-        warnings.simplefilter("ignore")
-    try:
-        app(args=arguments, prog_name="slt")
-    except InputError as error:
-        if debug:
-            raise
-        typer.echo(f"slt: {' '.join(str(error).split())}", err=True)
-        sys.exit(2)
