@@ -91,7 +91,9 @@ class Free:
         self, posterior: LocalPosterior, metric: Metric, w: Tensor, velocity: Tensor, time: float | Tensor
     ) -> Travelled:
         """W + time · R velocity."""
-        return Travelled(w + time * metric.root(velocity), velocity, None)
+        path = metric.root(velocity)
+        where = torch.addcmul(w, path, time) if isinstance(time, Tensor) else torch.add(w, path, alpha=time)
+        return Travelled(where, velocity, None)
 
 
 class Subspace(Free):

@@ -9,7 +9,7 @@ from samplers.adaptive_preconditioner import RMSprop
 from samplers.constraints import Constraint, Free, Mask
 from samplers.errors import InputError
 from samplers.gradient import GradientEstimator, Plain
-from samplers.kernel import Info, add_scaled, column, require_positive
+from samplers.kernel import Info, column, require_positive
 from samplers.noise import ChainNoise
 from samplers.noise_compensation import Compensation, Uncompensated
 from samplers.posterior import LocalPosterior
@@ -68,17 +68,22 @@ class SGLD:
         """One Langevin step of every chain."""
         w, epsilon = state.position, column(self.step_size, state.position)
         evaluation, sample = self.compensation.evaluate(self.gradient, posterior, w, index)
+        info = Info(evaluation.loss, evaluation.center_loss)
         gradient = posterior.gradient(evaluation.gradient, w)
+        del evaluation  # as large as all positions: large models have no room for what is no longer needed
         moments, correction = self._adapt(posterior, state, gradient, index, noise)
         metric = self.constraint.restrict(posterior, self.preconditioner.at(moments))
         drift = metric.root_transpose(self.preconditioner.direction(moments, gradient))
         scale = epsilon**0.5 * self.compensation.factor(state.noise, epsilon)
-        move = add_scaled(drift.mul(-0.5 * epsilon), noise.normal(w), scale)
+        # In place of the gradient, unless the preconditioner still holds it.
+        move = drift.mul_(-0.5 * epsilon) if drift is gradient else drift.mul(-0.5 * epsilon)
+        del gradient, drift
+        move = noise.add_normal(move, scale)
         position = self.constraint.travel(posterior, metric, w, move, 1.0).position
         if correction is not None:
             position = position + 0.5 * epsilon * self.constraint.project(posterior, correction)
         remembered = self.compensation.update(state.noise, metric, sample)
-        return SGLDState(position, moments, remembered), Info(evaluation.loss, evaluation.center_loss)
+        return SGLDState(position, moments, remembered), info
 
     def _adapt(
         self, posterior: LocalPosterior, state: SGLDState, gradient: Tensor, index: Tensor | None, noise: ChainNoise
