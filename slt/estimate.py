@@ -2,14 +2,19 @@
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
+from samplers.errors import InputError
 from samplers.trace import Trace
+from slt.files import written_whole
 from slt.minimum import MinimumCheck
+from slt.records import from_record, to_record
 from slt.scale import Sensitivity
 
 Status = Literal["ok", "warning", "failed"]
+_ESTIMATE = "estimate"  # the attribute of a netCDF file of draws that holds the estimate made of them
 
 JSON_KEYS = (
     "llc", "std_error", "interval", "rhat", "ess", "status", "reasons", "n", "beta", "gamma", "step_size", "chains",
@@ -104,6 +109,31 @@ class Estimate:
     def to_json(self) -> str:
         """One JSON object on one line; numbers that are not finite become null."""
         return json.dumps({key: finite(value) for key, value in self.to_dict().items()}, ensure_ascii=False)
+
+    def save(self, path: str | Path) -> None:
+        """Write netCDF: the draws, readable by xarray and ArviZ, with the estimate as an attribute."""
+        text = json.dumps(to_record(self, without=("trace",)), ensure_ascii=False)
+        with written_whole(path) as partial:
+            replace(self.trace, attributes={**self.trace.attributes, _ESTIMATE: text}).save(partial)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Estimate":
+        """Read what `save` wrote. Raises InputError where there is no estimate, or one of another version."""
+        remedy = f"make one with slt estimate TASK CHECKPOINT --save {path}"
+        if not Path(path).is_file():
+            raise InputError(f"{path}: no such file; {remedy}")
+        try:
+            trace = Trace.load(path)
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{path}: holds no draws of slt estimate --save; {remedy}") from error
+        attributes = dict(trace.attributes)
+        if _ESTIMATE not in attributes:
+            raise InputError(f"{path}: holds draws but no estimate, as older versions saved them; {remedy}")
+        try:
+            record = json.loads(attributes.pop(_ESTIMATE))
+            return from_record(cls, record, trace=replace(trace, attributes=attributes))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: holds an estimate of another version (at {error}); {remedy}") from error
 
 
 def finite(value: Any) -> Any:

@@ -15,7 +15,7 @@ OWNER = {
 }
 # Lower layers first: a module may import from its own layer and those before it.
 LAYERS = [
-    {"files", "losses", "diagnostics", "checkpoint_formats", "linearized", "minimum", "exact", "free_energy_methods"},
+    {"files", "records", "losses", "diagnostics", "checkpoint_formats", "linearized", "minimum", "exact", "free_energy_methods"},
     {"task", "checkpoints", "llc", "zoo", "settings", "temperature_curve"},
     {"scale", "full_data"},
     {"estimate"},

@@ -16,7 +16,9 @@ def estimate(
     ],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a readable line.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw traces and the running estimate into this file.")] = None,
-    save: Annotated[Path | None, typer.Option(help="Save the full trace as netCDF (.nc).")] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Save draws and estimate as netCDF (.nc), for slt diagnose.")
+    ] = None,
     chains: Annotated[int, typer.Option(help="Number of chains.")] = 8,
     warmup: Annotated[int | None, typer.Option(help="Draws left out at the front. [default: detected]")] = None,
     draws: Annotated[
@@ -76,7 +78,7 @@ def estimate(
     """
     from slt.checkpoints import load_checkpoint
     from slt.estimation import estimate_llc
-    from slt.files import check_writable, written_whole
+    from slt.files import check_writable
     from slt.local_free_energy import free_energy
     from slt.plot import plot_estimate
     from slt.settings import Settings
@@ -125,8 +127,7 @@ def estimate(
             typer.echo(f"  {choice}", err=True)
     typer.echo(result.to_json() if json else str(result))
     if save is not None:
-        with written_whole(save) as partial:
-            result.trace.save(partial)
+        result.save(save)
     if plot is not None:
         plot_estimate(result, plot)
     if result.status == "failed":
