@@ -93,7 +93,8 @@ class HMC:
         accept = noise.uniform() < acceptance
         proposed = HMCState(w, loss, center_loss, loss_gradient)
         new = HMCState(*(torch.where(_like(accept, a), a, b) for a, b in zip(proposed, state, strict=True)))
-        return new, Info(new.loss, new.center_loss, acceptance)
+        radial = torch.linalg.vecdot(posterior.displacement(new.position), new.gradient).double()
+        return new, Info(new.loss, new.center_loss, acceptance, radial)
 
 
 def _like(mask: Tensor, x: Tensor) -> Tensor:

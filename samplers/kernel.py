@@ -16,6 +16,7 @@ class Info(NamedTuple):
     loss: Tensor  # (C,) float64, on the step's samples
     center_loss: Tensor  # (C,) float64, L(w*) on the same samples
     acceptance: Tensor | None = None  # (C,) float64, Metropolis acceptance probability
+    radial: Tensor | None = None  # (C,) float64, (w - w*)·∇L(w) where the loss is L(w), on all the data
 
 
 class State(Protocol):

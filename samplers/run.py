@@ -74,6 +74,7 @@ class Run:
     def advance(self, draws: int, thin: int = 1) -> Trace:
         """`draws` recorded draws, one every `thin` steps."""
         rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        radial: list[Tensor] = []
         unknown = torch.full_like(self._distance(), torch.nan)
         for _ in range(draws):
             for _ in range(thin - 1):
@@ -85,8 +86,16 @@ class Run:
             rows.append(
                 (info.loss, info.center_loss, distance, unknown if info.acceptance is None else info.acceptance)
             )
+            if info.radial is not None:
+                radial.append(info.radial)
         columns = [torch.stack(column, dim=1).cpu().numpy() for column in zip(*rows, strict=True)]
-        return Trace(loss=columns[0], center_loss=columns[1], distance=columns[2], acceptance=columns[3])
+        return Trace(
+            loss=columns[0],
+            center_loss=columns[1],
+            distance=columns[2],
+            acceptance=columns[3],
+            radial=torch.stack(radial, dim=1).cpu().numpy() if radial else None,
+        )
 
     def _distance(self) -> Tensor:
         """|w - w*|² where the chains are, float64 (C,), computed once per position; not finite where w is not."""

@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+ARRAYS = ("loss", "center_loss", "distance", "acceptance", "radial")
+
 
 @dataclass(frozen=True)
 class Trace:
     """Draws of a run, arrays (chain, draw) in float64.
 
     `loss` is L at the chain, `center_loss` is L(w*) on the same samples, `distance` is |w - w*|², `acceptance` the
-    Metropolis acceptance probability (NaN for uncorrected kernels). `warmup` draws at the front are not yet in
-    equilibrium.
+    Metropolis acceptance probability (NaN for uncorrected kernels), `radial` is (w - w*)·∇L(w), None for kernels that
+    do not keep the gradient. `warmup` draws at the front are not yet in equilibrium.
     """
 
     loss: np.ndarray
@@ -23,6 +25,7 @@ class Trace:
     acceptance: np.ndarray
     warmup: int = 0
     attributes: dict[str, Any] = field(default_factory=dict)
+    radial: np.ndarray | None = None
 
     @property
     def chains(self) -> int:
@@ -40,8 +43,8 @@ class Trace:
 
     def to_xarray(self) -> xr.Dataset:
         """The trace as an xarray Dataset with dimensions (chain, draw)."""
-        names = ("loss", "center_loss", "distance", "acceptance")
-        variables = {name: (("chain", "draw"), getattr(self, name)) for name in names}
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        variables = {name: (("chain", "draw"), array) for name, array in arrays.items() if array is not None}
         attributes = {name: value for name, value in self.attributes.items() if value is not None}
         return xr.Dataset(variables, attrs={"warmup": self.warmup, **attributes})
 
@@ -53,7 +56,7 @@ class Trace:
     def load(cls, path: str | Path) -> "Trace":
         """Read what `save` wrote."""
         with xr.open_dataset(path, engine="h5netcdf") as data:
-            arrays = {name: data[name].values for name in ("loss", "center_loss", "distance", "acceptance")}
+            arrays = {name: data[name].values for name in ARRAYS if name != "radial" or name in data}
             attributes = dict(data.attrs)
         return cls(**arrays, warmup=int(attributes.pop("warmup")), attributes=attributes)
 
@@ -61,7 +64,8 @@ class Trace:
 def concatenate(pieces: list[Trace]) -> Trace:
     """Several traces of the same chains, one after the other."""
 
-    def join(name: str) -> np.ndarray:
-        return np.concatenate([getattr(piece, name) for piece in pieces], axis=1)
+    def join(name: str) -> Any:
+        parts = [getattr(piece, name) for piece in pieces]
+        return None if any(part is None for part in parts) else np.concatenate(parts, axis=1)
 
-    return Trace(join("loss"), join("center_loss"), join("distance"), join("acceptance"))
+    return Trace(**{name: join(name) for name in ARRAYS})

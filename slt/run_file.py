@@ -14,14 +14,13 @@ from samplers.errors import InputError
 from samplers.noise import ChainNoise
 from samplers.posterior import LocalPosterior
 from samplers.resume import fingerprint, load_run, save_run
-from samplers.trace import Trace
+from samplers.trace import ARRAYS, Trace
 from samplers.warmup import WarmedUp
 from slt.files import check_writable, written_whole
 from slt.settings import Settings
 
 FORMAT = "slt-run-1"
 WHEN_TO_STOP = ("draws", "target_error", "max_steps", "max_seconds")  # may change between the parts of a run
-_ARRAYS = ("loss", "center_loss", "distance", "acceptance")
 
 
 class RunFile:
@@ -93,11 +92,14 @@ class RunFile:
 
 
 def _tensors(trace: Trace | None) -> dict[str, Tensor] | None:
-    return None if trace is None else {name: torch.from_numpy(getattr(trace, name)) for name in _ARRAYS}
+    if trace is None:
+        return None
+    arrays = {name: getattr(trace, name) for name in ARRAYS}
+    return {name: torch.from_numpy(array) for name, array in arrays.items() if array is not None}
 
 
 def _trace(saved: dict[str, Tensor] | None) -> Trace | None:
     if saved is None:
         return None
-    loss, center_loss, distance, acceptance = (saved[name].numpy() for name in _ARRAYS)
-    return Trace(loss, center_loss, distance, acceptance)
+    arrays: dict[str, Any] = {name: array.numpy() for name, array in saved.items()}
+    return Trace(**arrays)
