@@ -62,10 +62,13 @@ class Trace:
 
 
 def concatenate(pieces: list[Trace]) -> Trace:
-    """Several traces of the same chains, one after the other."""
+    """Several traces of the same chains, one after the other; `radial` is NaN where only some of them have it."""
 
     def join(name: str) -> Any:
         parts = [getattr(piece, name) for piece in pieces]
-        return None if any(part is None for part in parts) else np.concatenate(parts, axis=1)
+        if all(part is None for part in parts):
+            return None
+        missing = [np.full_like(piece.loss, np.nan) for piece in pieces]
+        return np.concatenate([m if part is None else part for part, m in zip(parts, missing, strict=True)], axis=1)
 
     return Trace(**{name: join(name) for name in ARRAYS})
