@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from slt.local_free_energy import free_energy
     from slt.losses import causal_lm_loss, cross_entropy, gaussian_loss
     from slt.task import Task, load_task
+    from slt.trajectory import Trajectory, read_trajectory
+    from slt.transitions import Transition, find_transitions
 
 # Where each public name lives. Loaded when first used: `import slt` and `slt exact` do not wait for torch and arviz.
 _HOME = {
@@ -24,14 +26,18 @@ _HOME = {
     "InputError": "samplers.errors",
     "Task": "slt.task",
     "Trace": "samplers.trace",
+    "Trajectory": "slt.trajectory",
+    "Transition": "slt.transitions",
     "causal_lm_loss": "slt.losses",
     "compare_phases": "slt.compare",
     "cross_entropy": "slt.losses",
     "estimate_llc": "slt.estimation",
+    "find_transitions": "slt.transitions",
     "free_energy": "slt.local_free_energy",
     "gaussian_loss": "slt.losses",
     "load_checkpoint": "slt.checkpoints",
     "load_task": "slt.task",
+    "read_trajectory": "slt.trajectory",
     "waic": "slt.information",
 }
 
@@ -41,15 +47,19 @@ __all__ = [
     "InputError",
     "Task",
     "Trace",
+    "Trajectory",
+    "Transition",
     "causal_lm_loss",
     "compare_phases",
     "cross_entropy",
     "estimate_llc",
     "exact",
+    "find_transitions",
     "free_energy",
     "gaussian_loss",
     "load_checkpoint",
     "load_task",
+    "read_trajectory",
     "waic",
 ]
 

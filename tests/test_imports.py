@@ -15,13 +15,16 @@ OWNER = {
 }
 # Lower layers first: a module may import from its own layer and those before it.
 LAYERS = [
-    {"files", "records", "losses", "diagnostics", "checkpoint_formats", "linearized", "minimum", "exact", "free_energy_methods"},
-    {"task", "checkpoints", "llc", "zoo", "settings", "temperature_curve"},
+    {"files", "records", "losses", "diagnostics", "checkpoint_formats", "linearized", "minimum", "exact",
+     "free_energy_methods", "piecewise"},
+    {"task", "checkpoints", "llc", "zoo", "settings", "temperature_curve", "moves"},
     {"scale", "full_data"},
     {"estimate"},
     {"free_energy_estimate"},
     {"progress", "verdict", "plot", "choices", "free_energy_verdict", "compare"},
     {"estimation", "local_free_energy", "information"},
+    {"trajectory"},
+    {"transitions"},
     {"validation"},
     {"cli", "__main__"},
 ]  # fmt: skip
