@@ -1,0 +1,190 @@
+"""An analytic potential around its centre: K and its derivatives for a cloud of points, safe in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from samplers.errors import InputError
+from samplers.group_noise import Draws
+
+MAX_HESSIAN_DIMENSION = 32  # beyond it second derivatives cost more than the moves they improve
+_TRIALS = 256  # points at which a new function is tried
+_ROWS = 2048  # points per block of second and third derivatives, which keep d graphs alive
+_CENTER = 1e-9  # |K(center)| above this, relative to K's size under the localizer, is no accident of rounding
+_NEGATIVE = 1e-12  # K below minus this, likewise
+
+
+class LocalPotential:
+    """K(center + u) for points u (N, d) in float64, with the localizer N(0, I/γ) over u.
+
+    `function` maps points (..., d) to K (...,), differentiable by autograd, K >= 0 and K(center) = 0. Where K or a
+    derivative overflows or is not a number, K is reported as infinite and the derivatives as zero; K negative by
+    rounding is reported as zero, and `floor` is the largest K found where zero should be. `smooth` says whether second
+    and third derivatives can be had.
+
+    Raises InputError where the function cannot be used, at any later call too.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor], center: Tensor, gamma: float):
+        if not (isinstance(gamma, int | float) and 0 < gamma < float("inf")):
+            raise InputError(f"gamma, the localizer's inverse variance, must be positive and finite, got {gamma}")
+        try:
+            center = torch.as_tensor(center, dtype=torch.float64).detach().cpu()
+        except (TypeError, ValueError, RuntimeError):
+            raise InputError(f"center must be a vector (d,) of finite numbers, got {type(center).__name__}") from None
+        if center.ndim != 1 or len(center) == 0 or not bool(center.isfinite().all()):
+            raise InputError(f"center must be a vector (d,) of finite numbers, got shape {tuple(center.shape)}")
+        self.function, self.center, self.gamma = function, center, float(gamma)
+        self.dimension = len(center)
+        self.floor, self._size = self._sizes()
+        self.value(self.draw(Draws(0, range(1), _TRIALS)))  # refuses a negative K before anything is run
+        self.smooth = self.dimension <= MAX_HESSIAN_DIMENSION and self._twice_differentiable()
+
+    def draw(self, draws: Draws) -> Tensor:
+        """Exact draws u of the localizer, (N, d)."""
+        return draws.normal(self.dimension) / sqrt(self.gamma)
+
+    def value(self, u: Tensor) -> Tensor:
+        """K at each row, (N,)."""
+        with torch.no_grad():
+            return self._finite(self.function(self.center + u))
+
+    def value_and_grad(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """K (N,) and ∇K (N, d)."""
+        point = (self.center + u).requires_grad_()
+        value = self.function(point)
+        gradient = _grad(value.sum(), point).detach()
+        sound = value.detach().isfinite() & gradient.isfinite().all(-1)
+        return torch.where(sound, self._finite(value.detach()), torch.inf), torch.where(sound[:, None], gradient, 0.0)
+
+    def value_grad_hessian(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """K (N,), ∇K (N, d) and the Hessian (N, d, d)."""
+        blocks = [self._second_order(block) for block in u.split(_ROWS)]
+        value, gradient, hessian = (torch.cat(parts) for parts in zip(*blocks, strict=True))
+        return value, gradient, hessian
+
+    def third_derivatives(self, u: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """∇(v_aᵀ H w_a) at each row for the columns v_a and w_a of two stacks of matrices (N, d, d): (N, a, d)."""
+        parts = zip(u.split(_ROWS), first.split(_ROWS), second.split(_ROWS), strict=True)
+        return torch.cat([self._third_order(*block) for block in parts])
+
+    def rounding(self, u: Tensor, draws: Draws) -> Tensor:
+        """|ΔK| (N,) when every coordinate of the point moves to a neighbouring float64, up or down at random."""
+        point = self.center + u
+        away = torch.where(draws.uniform(self.dimension) < 0.5, torch.inf, -torch.inf)
+        with torch.no_grad():
+            moved = self.function(torch.nextafter(point, away))
+            return (moved - self.function(point)).abs()
+
+    def _finite(self, value: Tensor) -> Tensor:
+        lowest = float(value.amin())
+        if lowest < -_NEGATIVE * self._size:
+            raise InputError(
+                f"the potential must be >= 0: it is {lowest:.4g} at a point near the centre; "
+                "where the centre is a minimum of its surroundings only, a larger gamma keeps to them"
+            )
+        self.floor = max(self.floor, -lowest)
+        return torch.nan_to_num(value.double(), nan=torch.inf, posinf=torch.inf).clamp(min=0.0)
+
+    def _second_order(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        point = (self.center + u).requires_grad_()
+        value = self.function(point)
+        gradient = _grad(value.sum(), point, create_graph=True)
+        rows = [_grad(gradient[:, i].sum(), point, retain_graph=True) for i in range(self.dimension)]
+        hessian = torch.stack(rows, -1)
+        value, gradient, hessian = value.detach(), gradient.detach(), 0.5 * (hessian + hessian.mT)
+        sound = value.isfinite() & gradient.isfinite().all(-1) & hessian.isfinite().all(-1).all(-1)
+        return (
+            torch.where(sound, self._finite(value), torch.inf),
+            torch.where(sound[:, None], gradient, 0.0),
+            torch.where(sound[:, None, None], hessian, 0.0),
+        )
+
+    def _third_order(self, u: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        point = (self.center + u).requires_grad_()
+        gradient = _grad(self.function(point).sum(), point, create_graph=True)
+        rows = []
+        for v, w in zip(first.unbind(-1), second.unbind(-1), strict=True):
+            product = _grad((gradient * v).sum(), point, create_graph=True)
+            rows.append(_grad((product * w).sum(), point, retain_graph=True))
+        return torch.nan_to_num(torch.stack(rows, 1), nan=0.0, posinf=0.0, neginf=0.0)
+
+    def _sizes(self) -> tuple[float, float]:
+        """|K(center)| and the size of K, after making sure that the function is what it has to be."""
+        u = self.draw(Draws(0, range(1), _TRIALS))
+        u[0] = 0.0
+        point = (self.center + u).requires_grad_()
+        try:
+            value = self.function(point)
+        except Exception as error:  # whatever the user's function raises
+            said = (str(error).strip() or "no message").splitlines()[0]
+            raise InputError(f"the potential raised {type(error).__name__} on points ({_TRIALS}, d): {said}") from error
+        if not isinstance(value, Tensor) or value.shape != (_TRIALS,):
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise InputError(f"the potential must map points (N, d) to K (N,): for N = {_TRIALS} it returned {got}")
+        if not value.requires_grad:
+            raise InputError("the potential is not differentiable: compute K from its argument by torch operations")
+        at_center, rest = float(value[0].detach()), value[1:].detach().double()
+        rest = rest[rest.isfinite()]
+        if not len(rest) or at_center != at_center:
+            raise InputError("the potential is not finite around the centre: check it, or use a larger gamma")
+        size = float(rest.abs().median())
+        if abs(at_center) > _CENTER * size:
+            raise InputError(f"the potential must be zero at the centre: K(center) = {at_center:.4g}")
+        try:
+            _grad(value.sum(), point)
+        except RuntimeError as error:
+            raise InputError(f"the potential is not differentiable: {str(error).splitlines()[0]}") from error
+        return abs(at_center), size
+
+    def _twice_differentiable(self) -> bool:
+        u = self.draw(Draws(0, range(1), 2))
+        try:
+            self._second_order(u)
+            vectors = torch.eye(self.dimension, dtype=torch.float64).expand(2, -1, -1)
+            self._third_order(u, vectors, vectors)
+        except (RuntimeError, NotImplementedError):
+            return False
+        return True
+
+
+def _grad(value: Tensor, point: Tensor, *, create_graph: bool = False, retain_graph: bool = False) -> Tensor:
+    """Gradient, zero where the value does not depend on the point (a constant Hessian, say)."""
+    if not value.requires_grad:
+        return torch.zeros_like(point)
+    keep = create_graph or retain_graph
+    (gradient,) = torch.autograd.grad(value, point, allow_unused=True, create_graph=create_graph, retain_graph=keep)
+    return torch.zeros_like(point) if gradient is None else gradient
+
+
+@dataclass(frozen=True)
+class Tempered:
+    """The density ∝ exp(-t K - γ/2 |u|²)."""
+
+    t: float
+    gamma: float
+
+    def log_density(self, u: Tensor, value: Tensor) -> Tensor:
+        """Log of the density up to a constant, (N,)."""
+        return -self.t * value - 0.5 * self.gamma * u.square().sum(-1)
+
+
+@dataclass(frozen=True)
+class Below:
+    """The localizer restricted to {K < ceiling}; moves are steered by the tempered density at `t`."""
+
+    ceiling: float
+    t: float
+    gamma: float
+
+    def log_density(self, u: Tensor, value: Tensor) -> Tensor:
+        """Log of the density up to a constant, (N,)."""
+        return torch.where(value < self.ceiling, -0.5 * self.gamma * u.square().sum(-1), -torch.inf)
+
+
+Density = Tempered | Below

@@ -1,0 +1,41 @@
+"""Randomness for many particles in few groups: a generator per group, all derived from one seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_PARTICLES = 2  # first entry of the spawn key, beside those of `noise`: what the stream is for
+
+
+class Draws:
+    """Normals and uniforms for groups × size particles, float64, rows of a group side by side.
+
+    What a group draws depends on the seed and on the group's index alone. The global random state is never touched.
+    """
+
+    def __init__(self, seed: int, groups: range, size: int):
+        self.groups, self.size = len(groups), size
+        self._generators = []
+        for group in groups:
+            state = np.random.SeedSequence(seed, spawn_key=(_PARTICLES, group)).generate_state(1, np.uint64)
+            self._generators.append(torch.Generator().manual_seed(int(state[0] >> np.uint64(1))))
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normals (groups·size, *shape)."""
+        out = torch.empty(self.groups, self.size, *shape, dtype=torch.float64)
+        for part, generator in zip(out, self._generators, strict=True):
+            part.normal_(generator=generator)
+        return out.flatten(0, 1)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniforms on [0, 1), (groups·size, *shape)."""
+        out = torch.empty(self.groups, self.size, *shape, dtype=torch.float64)
+        for part, generator in zip(out, self._generators, strict=True):
+            part.uniform_(generator=generator)
+        return out.flatten(0, 1)
+
+    def group_uniform(self) -> Tensor:
+        """One uniform on [0, 1) for each group, (groups,)."""
+        return torch.cat([torch.rand(1, generator=g, dtype=torch.float64) for g in self._generators])

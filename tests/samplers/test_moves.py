@@ -1,0 +1,93 @@
+"""Every move leaves the density it is told invariant: exact draws stay exact, in every moment looked at."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from samplers.analytic import Below, LocalPotential, Tempered
+from samplers.group_noise import Draws
+from samplers.moves import Particles, hamiltonian, newton, refresh, rescale
+
+GAMMA, T = 2.0, 200.0
+GROUPS, SIZE = 64, 512
+POTENTIAL = LocalPotential(lambda w: (w[..., 0] * w[..., 1]).square(), torch.zeros(2), GAMMA)
+
+
+def exact_draws(t: float, draws: Draws) -> Tensor:
+    """From ∝ exp(-t x²y² - γ/2 (x² + y²)): x by inversion of its marginal, y given x is Gaussian."""
+    grid = torch.linspace(0, 8, 400_001, dtype=torch.float64)
+    density = torch.exp(-0.5 * GAMMA * grid.square()) / (GAMMA + 2 * t * grid.square()).sqrt()
+    cumulative = torch.cat([torch.zeros(1).double(), (0.5 * (density[1:] + density[:-1])).cumsum(0)])
+    u = draws.uniform() * cumulative[-1]
+    i = torch.searchsorted(cumulative, u, right=True).clamp(1, len(grid) - 1)
+    x = grid[i - 1] + (u - cumulative[i - 1]) / (cumulative[i] - cumulative[i - 1]) * (grid[1] - grid[0])
+    x = x * torch.where(draws.uniform() < 0.5, -1.0, 1.0)
+    y = draws.normal() / (GAMMA + 2 * t * x.square()).sqrt()
+    return torch.stack([x, y], -1)
+
+
+def statistics(u: Tensor, value: Tensor) -> Tensor:
+    """Energy and its log, second moments, log scales: (N, 6)."""
+    logs = u.abs().log()
+    return torch.stack(
+        [T * value, (T * value).log(), u[:, 0].square(), u[:, 1].square(), logs[:, 0], (logs[:, 0] - logs[:, 1]).abs()],
+        -1,
+    )
+
+
+def move(name: str, density, particles: Particles, draws: Draws) -> Particles:
+    if name == "rescale":
+        return rescale(POTENTIAL, density, particles, draws)[0]
+    if name == "newton":
+        return newton(POTENTIAL, density, particles, draws, 2)[0]
+    scale = torch.tensor([0.3, 1.7], dtype=torch.float64) if name == "hamiltonian, scaled" else 1.0
+    return hamiltonian(POTENTIAL, density, refresh(POTENTIAL, particles), draws, scale)[0]
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+@pytest.mark.parametrize("name", ["rescale", "hamiltonian", "hamiltonian, scaled", "newton"])
+def test_exact_draws_stay_exact(name, restricted):
+    draws = Draws(3, range(GROUPS), SIZE)
+    if restricted:  # uniform localizer draws below the ceiling: by rejection
+        density, ceiling = Below(1e-3, T, GAMMA), 1e-3
+        u = POTENTIAL.draw(Draws(4, range(GROUPS), 16 * SIZE)).reshape(GROUPS, -1, 2)
+        inside = POTENTIAL.value(u.flatten(0, 1)).reshape(GROUPS, -1) < ceiling
+        assert int(inside.sum(1).min()) >= SIZE
+        u = torch.cat([row[keep][:SIZE] for row, keep in zip(u, inside, strict=True)])
+    else:
+        density = Tempered(T, GAMMA)
+        u = exact_draws(T, draws)
+    start = refresh(POTENTIAL, Particles(u, POTENTIAL.value(u), torch.zeros_like(u)))
+    particles = start
+    for _ in range(6):
+        particles = move(name, density, particles, draws)
+    moved = (particles.u != start.u).any(1).double().mean()
+    assert moved > 0.7, f"{name} hardly moves anything"
+    change = statistics(particles.u, particles.value) - statistics(start.u, start.value)
+    by_group = change.reshape(GROUPS, SIZE, -1).mean(1)
+    z = by_group.mean(0) / (by_group.std(0) / math.sqrt(GROUPS))
+    assert float(z.abs().max()) < 4, z
+
+
+def test_a_refused_move_changes_nothing():
+    density = Below(0.0, T, GAMMA)  # nothing lies below zero
+    u = POTENTIAL.draw(Draws(1, range(2), 16))
+    particles = Particles(u, *POTENTIAL.value_and_grad(u))
+    for name in ("rescale", "hamiltonian", "newton"):
+        assert torch.equal(move(name, density, particles, Draws(2, range(2), 16)).u, u)
+
+
+def test_newton_draws_a_gaussian_afresh():
+    """On a quadratic, one step with ε = 1 and an unbounded metric is an exact draw whatever the condition number."""
+    h = torch.tensor([1e-3, 1e9], dtype=torch.float64)
+    potential = LocalPotential(lambda w: 0.5 * (h * w.square()).sum(-1), torch.zeros(2), 1.0)
+    draws = Draws(5, range(64), 128)
+    u = potential.draw(draws)  # far too wide in the second coordinate
+    particles = Particles(u, *potential.value_and_grad(u))
+    particles = newton(potential, Tempered(1.0, 1.0), particles, draws, 8)[0]
+    scaled = particles.u * (h + 1).sqrt()
+    second = scaled.square().reshape(64, 128, 2).mean(1)
+    z = (second.mean(0) - 1) / (second.std(0) / 8)
+    assert float(z.abs().max()) < 4, z
