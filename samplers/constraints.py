@@ -49,6 +49,10 @@ class Constraint(Protocol):
         """From w for `time`, a number or (C, 1), at R · velocity."""
         ...
 
+    def move(self, posterior: LocalPosterior, metric: Metric, w: Tensor, step: Tensor) -> Tensor:
+        """The position after travelling for a time 1 at R · step, which may be overwritten."""
+        ...
+
 
 class Projected(Fixed):
     """The metric R' = P R P of a linear subspace with projection P: it leads nowhere else, and everywhere in it."""
@@ -94,6 +98,10 @@ class Free:
         path = metric.root(velocity)
         where = torch.addcmul(w, path, time) if isinstance(time, Tensor) else torch.add(w, path, alpha=time)
         return Travelled(where, velocity, None)
+
+    def move(self, posterior: LocalPosterior, metric: Metric, w: Tensor, step: Tensor) -> Tensor:
+        """W + R step."""
+        return metric.root(step).add_(w)
 
 
 class Subspace(Free):
@@ -229,6 +237,10 @@ class TrustRegion:
         lost = x.square().sum(-1, keepdim=True) > self.radius**2 * (1 + 1e-5)
         position = torch.where(lost, w, center + x)
         return Travelled(position, torch.where(lost, -velocity, v), ~lost[:, 0])
+
+    def move(self, posterior: LocalPosterior, metric: Metric, w: Tensor, step: Tensor) -> Tensor:
+        """The same path, walked for a time 1."""
+        return self.travel(posterior, metric, w, step, 1.0).position
 
 
 def mask_for(layout: ParameterLayout, patterns: str | Sequence[str]) -> Tensor:

@@ -36,7 +36,7 @@ class LossFunction(Protocol):
         ...
 
     def value_and_grad(self, w: Tensor, index: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """L (C,), float64, and its gradient (C, d) at each row of w."""
+        """L (C,), float64, and its gradient (C, d) at each row of w: fresh tensors, which the caller may overwrite."""
         ...
 
 
@@ -60,7 +60,7 @@ class Potential:
         w = w.detach().requires_grad_()
         value = self.function(w)
         (gradient,) = torch.autograd.grad(value.sum(), w)
-        return value.detach().double(), gradient
+        return value.detach().double(), gradient.contiguous()  # that of a sum is one number seen d times
 
 
 class ModuleLoss:
@@ -98,7 +98,9 @@ class ModuleLoss:
             raise InputError("the model has no parameters to sample")
         self.layout = ParameterLayout.of(named)
         self.dimension = self.layout.dimension
-        self.center = self.layout.flatten(dict(named)).detach().clone()
+        self.center = self.layout.flatten(dict(named)).detach()
+        for name, part in self.layout.unflatten(self.center).items():
+            self.model.get_parameter(name).data = part  # not held twice
         self.model.requires_grad_(False)
         self.budget = MemoryBudget(memory)
         self._passes = Passes(self.model, self.layout, loss, amp)

@@ -90,19 +90,18 @@ class Passes:
 
         `out` (C, d) is added to if `add`, else overwritten.
         """
+        if not add:
+            out.zero_()
+        into = self.layout.unflatten(out)
         with torch.enable_grad():
             parts = {name: part.detach().requires_grad_() for name, part in self.layout.unflatten(w).items()}
+            for name, part in parts.items():  # one after the other: no second gradient of all weights is ever held
+                part.register_post_accumulate_grad_hook(_moving_to(into[name]))
             if len(w) == 1:
                 losses = self.one({name: part[0] for name, part in parts.items()}, batch)[None]
             else:
                 losses = vmap(self.one, in_dims=(0, None))(parts, batch)
-        weights = losses.new_full(losses.shape, scale)
-        gradients = torch.autograd.grad(losses, list(parts.values()), weights, materialize_grads=True)
-        if add:
-            for part, gradient in zip(self.layout.unflatten(out).values(), gradients, strict=True):
-                part.add_(gradient)
-        else:
-            torch.cat([gradient.reshape(len(w), -1) for gradient in gradients], dim=1, out=out)
+        losses.backward(losses.new_full(losses.shape, scale), inputs=list(parts.values()))
         return losses.detach().double().sum(-1)
 
     def count(self, center: Tensor, batch: Batch, samples: int) -> None:
@@ -129,3 +128,13 @@ class Passes:
         if not self.amp:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16, cache_enabled=False)
+
+
+def _moving_to(total: Tensor) -> Callable[[Tensor], None]:
+    """A hook that adds the gradient of a parameter to `total` and lets go of it."""
+
+    def move(parameter: Tensor) -> None:
+        total.add_(parameter.grad)  # type: ignore[arg-type]
+        parameter.grad = None
+
+    return move

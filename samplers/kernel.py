@@ -54,8 +54,3 @@ def require_positive(name: str, value: float | Tensor) -> None:
     given = torch.as_tensor(value)
     if given.ndim > 1 or not bool(((given > 0) & given.isfinite()).all()):
         raise InputError(f"{name} must be positive and finite, one number or one per chain, got {value}")
-
-
-def add_scaled(x: Tensor, y: Tensor, scale: float | Tensor) -> Tensor:
-    """X + scale · y, in the place of x."""
-    return x.addcmul_(y, scale) if isinstance(scale, Tensor) else x.add_(y, alpha=scale)

@@ -43,6 +43,7 @@ class LocalPosterior:
         self.n = float(n)
         self.beta = torch.as_tensor(beta, dtype=torch.float64, device=device)
         self.gamma = torch.as_tensor(gamma, dtype=torch.float64, device=device)
+        self._difference: Tensor | None = None
         self._made: dict[torch.dtype, tuple[float | Tensor, float | Tensor]] = {}
         if not self.n > 0:
             raise InputError(f"n, the number of samples, must be positive, got {n}")
@@ -88,13 +89,25 @@ class LocalPosterior:
         distance = self.displacement(w).double().square().sum(-1)
         return self.n_beta * loss + 0.5 * self.gamma * distance
 
-    def gradient(self, loss_gradient: Tensor, w: Tensor) -> Tensor:
-        """∇U = nβ ∇L + γ (w - w*), (C, d), from loss gradients already computed."""
+    def distance(self, w: Tensor) -> Tensor:
+        """|w - w*|², float64 (C,)."""
+        return torch.linalg.vector_norm(self._shared_displacement(w), dim=-1).double().square()
+
+    def gradient(self, loss_gradient: Tensor, w: Tensor, *, overwrite: bool = False) -> Tensor:
+        """∇U = nβ ∇L + γ (w - w*), (C, d), from loss gradients already computed; in their place if `overwrite`."""
         n_beta, gamma = self._scales(w.dtype)
-        total = self.displacement(w).mul_(gamma)
-        if isinstance(n_beta, float):
-            return total.add_(loss_gradient, alpha=n_beta)
-        return total.addcmul_(loss_gradient, n_beta)
+        total = loss_gradient.mul_(n_beta) if overwrite else loss_gradient * n_beta
+        displacement = self._shared_displacement(w)
+        if isinstance(gamma, float):
+            return total.add_(displacement, alpha=gamma)
+        return total.addcmul_(displacement, gamma)
+
+    def _shared_displacement(self, w: Tensor) -> Tensor:
+        """w - w*, (C, d), in memory that the next call overwrites: fresh memory costs more than the subtraction."""
+        held = self._difference
+        if held is None or held.shape != w.shape or held.dtype != w.dtype:
+            held = self._difference = torch.empty_like(w, memory_format=torch.contiguous_format)
+        return torch.sub(w, self.center_of(w.shape[0]), out=held)
 
     def _scales(self, dtype: torch.dtype) -> tuple[float | Tensor, float | Tensor]:
         """nβ and γ as numbers, or as columns (C, 1): made once, since kernels ask at every step."""

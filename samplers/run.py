@@ -101,8 +101,7 @@ class Run:
         """|w - w*|² where the chains are, float64 (C,), computed once per position; not finite where w is not."""
         w = self.position
         if self._measured is None or self._measured[0] is not w:
-            norm = torch.linalg.vector_norm(self.posterior.displacement(w), dim=-1)
-            self._measured = w, norm.double().square()
+            self._measured = w, self.posterior.distance(w)
         return self._measured[1]
 
     def _put_back(self, before: Any) -> None:

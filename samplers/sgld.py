@@ -69,7 +69,7 @@ class SGLD:
         w, epsilon = state.position, column(self.step_size, state.position)
         evaluation, sample = self.compensation.evaluate(self.gradient, posterior, w, index)
         info = Info(evaluation.loss, evaluation.center_loss)
-        gradient = posterior.gradient(evaluation.gradient, w)
+        gradient = posterior.gradient(evaluation.gradient, w, overwrite=True)
         del evaluation  # as large as all positions: large models have no room for what is no longer needed
         moments, correction = self._adapt(posterior, state, gradient, index, noise)
         metric = self.constraint.restrict(posterior, self.preconditioner.at(moments))
@@ -79,7 +79,7 @@ class SGLD:
         move = drift.mul_(-0.5 * epsilon) if drift is gradient else drift.mul(-0.5 * epsilon)
         del gradient, drift
         move = noise.add_normal(move, scale)
-        position = self.constraint.travel(posterior, metric, w, move, 1.0).position
+        position = self.constraint.move(posterior, metric, w, move)
         if correction is not None:
             position = position + 0.5 * epsilon * self.constraint.project(posterior, correction)
         remembered = self.compensation.update(state.noise, metric, sample)

@@ -1,11 +1,11 @@
 """Is w* a minimum? Measured by its gradient, and by what that gradient does to the learning coefficient."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from samplers.curvature import gradient_of_potential, hessian_vector
 from samplers.noise import data_generator
 from samplers.posterior import LocalPosterior
 from samplers.tuning import curvature_radius
@@ -48,14 +48,22 @@ def check_minimum(posterior: LocalPosterior, n: int) -> MinimumCheck:
         return MinimumCheck(norm, noise, 0.0, saddle=False)
     generator = data_generator(0)
     subset = None if n <= CURVATURE_SAMPLES else torch.randperm(n, generator=generator)[:CURVATURE_SAMPLES]
-    force = gradient_of_potential(posterior, subset)
-    radius = curvature_radius(posterior)
-    solution = _solve(lambda v: hessian_vector(force, center, v, radius), gradient)
-    if solution is None:
+    found = _solve(lambda v: _curve(posterior, center, v, subset), gradient)
+    if found is None:
         return MinimumCheck(norm, noise, float("nan"), saddle=True)
-    overlap = float((gradient.double() * solution.double()).sum())
-    shift = -0.5 * n_beta**2 * (overlap + gamma * float(solution.double().square().sum()))
-    return MinimumCheck(norm, noise, shift, saddle=False)
+    overlap, square = found
+    return MinimumCheck(norm, noise, -0.5 * n_beta**2 * (overlap + gamma * square), saddle=False)
+
+
+def _curve(posterior: LocalPosterior, center: Tensor, v: Tensor, subset: Tensor | None) -> Tensor:
+    """A v = (nβ ∇²L + γ) v at w*, (1, d), by a central difference of gradients."""
+    length = float(v.norm())
+    radius = curvature_radius(posterior) / length if length else 1.0
+    point = torch.add(center, v, alpha=radius)
+    product = posterior.loss.value_and_grad(point, subset)[1]
+    product -= posterior.loss.value_and_grad(point.add_(v, alpha=-2 * radius), subset)[1]
+    product *= float(posterior.n_beta.max()) / (2 * radius)
+    return product.add_(v, alpha=float(posterior.gamma.max()))
 
 
 def _sampling_noise(posterior: LocalPosterior, center: Tensor, n: int) -> float:
@@ -66,29 +74,35 @@ def _sampling_noise(posterior: LocalPosterior, center: Tensor, n: int) -> float:
         return float("nan")
     mean, squares = torch.zeros_like(center), 0.0
     for count, index in enumerate(batches, 1):  # Welford: one gradient at a time, for they may be large
-        difference = posterior.loss.value_and_grad(center, index)[1] - mean
-        mean += difference / count
+        difference = posterior.loss.value_and_grad(center, index)[1].sub_(mean)
+        mean.add_(difference, alpha=1 / count)
         squares += float(difference.square().sum(dtype=torch.float64)) * (count - 1) / count
     spread = squares / (len(batches) - 1)  # tr C / size
     return (spread * size / n) ** 0.5
 
 
-def _solve(multiply, target: Tensor) -> Tensor | None:
-    """A⁻¹ target by conjugate gradients, (1, d); None where A is found not to be positive."""
-    solution = torch.zeros_like(target)
-    residual, direction = target.clone(), target.clone()
-    squared = residual.double().square().sum()
-    start = float(squared)
+def _solve(multiply: Callable[[Tensor], Tensor], target: Tensor) -> tuple[float, float] | None:
+    """gᵀv and |v|² of v = A⁻¹g by conjugate gradients, g (1, d), which is overwritten; None where A is not positive.
+
+    Both are sums over the iterations (Steihaug 1983), so that v itself, as large as the model, is never held.
+    """
+    residual, direction = target, target.clone()
+    squared = start = length = float(residual.square().sum(dtype=torch.float64))  # length: |direction|²
+    overlap = square = along = 0.0  # gᵀv, |v|² and vᵀdirection
     for _ in range(ITERATIONS):
         product = multiply(direction)
-        curvature = (direction.double() * product.double()).sum()
+        curvature = float((direction * product).sum(dtype=torch.float64))
         if not curvature > 0:
             return None
-        step = (squared / curvature).to(target.dtype)
-        solution = solution + step * direction
-        residual = residual - step * product
-        before, squared = squared, residual.double().square().sum()
-        if float(squared) < 1e-4 * start:
+        step = squared / curvature
+        overlap += step * squared
+        square += 2 * step * along + step**2 * length
+        residual.sub_(product, alpha=step)
+        del product  # before the next two gradients are taken
+        before, squared = squared, float(residual.square().sum(dtype=torch.float64))
+        if squared < 1e-4 * start:
             break
-        direction = residual + (squared / before).to(target.dtype) * direction
-    return solution
+        turn = squared / before
+        along, length = turn * (along + step * length), squared + turn**2 * length
+        direction.mul_(turn).add_(residual)
+    return overlap, square

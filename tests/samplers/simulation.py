@@ -62,6 +62,9 @@ class Scripted:
     def normal(self, like: Tensor) -> Tensor:
         return self.draws.pop(0).clone()
 
+    def add_normal(self, x: Tensor, scale: float | Tensor) -> Tensor:
+        return x + scale * self.normal(x)
+
 
 class Perturbed:
     """The full gradient plus a given perturbation (C, d) of ∇L: gradient noise, under control."""
