@@ -55,10 +55,12 @@ class Stage:
         """The same temperature with the groups of an independent run besides."""
         if other.log_t != self.log_t:
             raise InputError(f"only stages of one temperature can be joined, got {self.log_t:g} and {other.log_t:g}")
-        arrays = {
-            name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in ("mean", "raw_mean", "log_z")
-        }
-        return replace(self, **arrays)
+        return replace(
+            self,
+            mean=np.concatenate([self.mean, other.mean]),
+            raw_mean=np.concatenate([self.raw_mean, other.raw_mean]),
+            log_z=np.concatenate([self.log_z, other.log_z]),
+        )
 
 
 class Annealing:
@@ -126,8 +128,17 @@ class Annealing:
     def _reach(self, low: float, high: float, share: float) -> float:
         """The log t in [low, high] down to which `share` of the particles stays effective, by bisection."""
 
+        before = exp(self.log_t) * float(self.particles.value.mean()) if self._flow is not None else 0.0
+
         def effective(log_t: float) -> float:
-            weights = torch.softmax(self._carried(log_t)[1], 1)
+            log_weights = self._carried(log_t)[1]
+            if self._flow is not None:
+                # Jensen: log Z(t')/Z(t) >= -(t'/t - 1) E[tK]. Particles that are all carried astray, by a potential
+                # with kinks say, may have equal weights, but not that much.
+                change = torch.logsumexp(log_weights, 1).mean() - log(self.size)
+                if not float(change) > -exp(log_t - self.log_t) * before - 1:
+                    return 0.0
+            weights = torch.softmax(log_weights, 1)
             return float((1 / weights.square().sum(1)).mean()) / self.size
 
         if effective(high) >= share:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from slt.information import waic
     from slt.local_free_energy import free_energy
     from slt.losses import causal_lm_loss, cross_entropy, gaussian_loss
+    from slt.rlct import estimate_rlct
+    from slt.rlct_estimate import RLCTEstimate
     from slt.task import Task, load_task
     from slt.trajectory import Trajectory, read_trajectory
     from slt.transitions import Transition, find_transitions
@@ -24,6 +26,7 @@ _HOME = {
     "Estimate": "slt.estimate",
     "FreeEnergyEstimate": "slt.free_energy_estimate",
     "InputError": "samplers.errors",
+    "RLCTEstimate": "slt.rlct_estimate",
     "Task": "slt.task",
     "Trace": "samplers.trace",
     "Trajectory": "slt.trajectory",
@@ -32,6 +35,7 @@ _HOME = {
     "compare_phases": "slt.compare",
     "cross_entropy": "slt.losses",
     "estimate_llc": "slt.estimation",
+    "estimate_rlct": "slt.rlct",
     "find_transitions": "slt.transitions",
     "free_energy": "slt.local_free_energy",
     "gaussian_loss": "slt.losses",
@@ -45,6 +49,7 @@ __all__ = [
     "Estimate",
     "FreeEnergyEstimate",
     "InputError",
+    "RLCTEstimate",
     "Task",
     "Trace",
     "Trajectory",
@@ -53,6 +58,7 @@ __all__ = [
     "compare_phases",
     "cross_entropy",
     "estimate_llc",
+    "estimate_rlct",
     "exact",
     "find_transitions",
     "free_energy",

@@ -16,13 +16,13 @@ OWNER = {
 # Lower layers first: a module may import from its own layer and those before it.
 LAYERS = [
     {"files", "records", "losses", "diagnostics", "checkpoint_formats", "linearized", "minimum", "exact",
-     "free_energy_methods", "piecewise"},
+     "free_energy_methods", "piecewise", "asymptotics"},
     {"task", "checkpoints", "llc", "zoo", "settings", "temperature_curve", "moves"},
     {"scale", "full_data"},
     {"estimate"},
-    {"free_energy_estimate"},
+    {"free_energy_estimate", "rlct_estimate"},
     {"progress", "verdict", "plot", "choices", "free_energy_verdict", "compare"},
-    {"estimation", "local_free_energy", "information"},
+    {"estimation", "local_free_energy", "information", "rlct"},
     {"trajectory"},
     {"transitions"},
     {"validation"},

@@ -1,0 +1,162 @@
+"""`estimate_rlct`: right on potentials whose answer is known, and honest where it cannot know."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import slt
+from samplers.errors import InputError
+from slt import zoo
+from slt.rlct import estimate_rlct
+
+QUICK = {"particles": 1024, "volume": False}
+
+
+def close(estimate, model) -> bool:
+    exact = float(model.rlct.learning_coefficient)
+    return abs(estimate.learning_coefficient - exact) <= max(0.02 * exact, 0.01)
+
+
+@pytest.mark.parametrize("name", ["quadratic-1", "crossing-2-2", "sum-w2-w4", "line-squared"])
+def test_lambda_and_m_of_small_potentials(name):
+    model = zoo.get(name)
+    estimate = slt.estimate_rlct(model.potential, model.center, **QUICK)
+    assert close(estimate, model), estimate
+    assert estimate.multiplicity == model.rlct.multiplicity
+    assert estimate.status == "ok", estimate
+
+
+def test_two_routes_and_the_whole_result():
+    model = zoo.get("crossing-2-2")
+    heard = []
+    estimate = estimate_rlct(model.potential, model.center, particles=1024, progress=heard.append)
+    assert estimate.volume is not None
+    assert estimate.volume.learning_coefficient == pytest.approx(0.5, abs=0.03)
+    assert "by volumes" in str(estimate)
+    assert any("log volume" in line for line in heard)
+    assert any("E[tK]" in line for line in heard)
+    curve = estimate.curve
+    error = np.maximum(curve.free_energy_error, 1e-4)
+    z = (curve.free_energy - model.free_energy(np.exp(curve.log_t), estimate.gamma)) / error
+    assert abs(z[-1]) < 5  # 7 degrees of freedom
+    values = json.loads(estimate.to_json())
+    assert values["multiplicity"] == 2
+    assert values["multiplicity_probabilities"]["2"] > 0.5
+    assert len(values["curve"]["log_t"]) == len(curve.log_t)
+    assert values["interval"][0] < values["learning_coefficient"] < values["interval"][1]
+
+
+def test_directions_without_potential_add_nothing():
+    estimate = estimate_rlct(lambda w: 0.5 * w[..., 2].square(), torch.zeros(5), **QUICK)
+    assert estimate.learning_coefficient == pytest.approx(0.5, abs=1e-3)
+    assert estimate.multiplicity_probabilities[1] > 0.95
+
+
+def test_a_flat_potential_has_no_learning_coefficient_to_speak_of():
+    estimate = estimate_rlct(lambda w: 0.0 * w.sum(-1), torch.zeros(2), particles=256)
+    assert (estimate.learning_coefficient, estimate.multiplicity, estimate.status) == (0.0, 1, "warning")
+    assert estimate.reasons == ["K vanishes on a set of positive volume around the centre"]
+
+
+def test_zero_on_a_set_of_positive_volume():
+    estimate = estimate_rlct(lambda w: torch.relu(w[..., 0]).square(), torch.zeros(1), particles=256)
+    assert (estimate.learning_coefficient, estimate.multiplicity) == (0.0, 1)
+    assert "positive volume" in estimate.reasons[0]
+
+
+def test_kinks_do_not_mislead():
+    """K = |x| + |y|, λ = 2: its Hessian vanishes wherever it exists."""
+    estimate = estimate_rlct(lambda w: w.abs().sum(-1), torch.zeros(2), **QUICK)
+    assert estimate.learning_coefficient == pytest.approx(2.0, rel=0.02)
+    assert estimate.multiplicity == 1
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not():
+    model = zoo.get("quadratic-1")
+    knobs = {"particles": 256, "volume": False, "target_log_t": 20.0}
+    a, b, c = (estimate_rlct(model.potential, model.center, seed=seed, **knobs) for seed in (3, 3, 4))
+    assert np.array_equal(a.curve.free_energy, b.curve.free_energy)
+    assert a.learning_coefficient == b.learning_coefficient
+    assert not np.array_equal(a.curve.free_energy[:3], c.curve.free_energy[:3])
+
+
+def test_too_short_a_ladder_is_no_estimate():
+    estimate = estimate_rlct(lambda w: w.square().sum(-1), torch.zeros(1), target_log_t=2.0, **QUICK)
+    assert estimate.status == "failed"
+    assert np.isnan(estimate.learning_coefficient)
+    assert json.loads(estimate.to_json())["learning_coefficient"] is None
+
+
+def test_m_that_cannot_be_told_is_said_to_be_open():
+    """(xyz)² with few particles and few decades: no m may be called settled."""
+    model = zoo.get("crossing-2-2-2")
+    estimate = estimate_rlct(model.potential, model.center, particles=512, target_log_t=35.0, volume=False)
+    assert estimate.status == "warning"
+    assert any("m is not settled" in reason for reason in estimate.reasons), estimate
+    assert estimate.particles == 4 * 512  # it tried again, three times
+    assert estimate.interval[1] - estimate.interval[0] > 0.02
+
+
+def test_a_ladder_that_float64_ends_is_said_to_be_short():
+    estimate = estimate_rlct(lambda w: (w[..., 0] - 1e9).square(), torch.tensor([1e9], dtype=torch.float64), **QUICK)
+    assert estimate.status != "ok"
+    assert any("float64" in reason or "too short" in reason for reason in estimate.reasons)
+
+
+def test_two_routes_that_disagree_are_reported(monkeypatch):
+    import slt.rlct as module
+
+    model = zoo.get("quadratic-1")
+    original = module._volumes
+
+    def tampered(*arguments):
+        volumes = original(*arguments)
+        return type(volumes)(**{**vars(volumes), "learning_coefficient": 0.7, "std_error": 0.001})
+
+    monkeypatch.setattr(module, "_volumes", tampered)
+    estimate = estimate_rlct(model.potential, model.center, particles=512)
+    assert estimate.status == "warning"
+    assert any("disagree" in reason for reason in estimate.reasons)
+
+
+@pytest.mark.parametrize(
+    ("potential", "center", "knobs", "says"),
+    [
+        (lambda w: w.square().sum(-1) + 1, torch.zeros(2), {}, "zero at the centre"),
+        (lambda w: w.sum(-1), torch.zeros(2), {}, "must be >= 0"),
+        (lambda w: w.square().sum(-1) - 2 * w.pow(4).sum(-1), torch.zeros(2), {}, "larger gamma"),
+        (lambda w: w.square().sum(-1) / 0, torch.zeros(2), {}, "not finite|must be zero"),
+        (lambda w: w.square().sum(), torch.zeros(2), {}, r"\(N, d\) to K \(N,\)"),
+        (lambda w: w.square().sum(-1), torch.zeros(2, 1), {}, "center must be a vector"),
+        (lambda w: w.square().sum(-1), torch.zeros(2), {"particles": 10}, "particles"),
+        (lambda w: w.square().sum(-1), torch.zeros(2), {"gamma": -1.0}, "gamma"),
+        (lambda w: w.square().sum(-1), torch.zeros(2), {"target_log_t": 1e4}, "target_log_t"),
+        (lambda w: (w - 1e16).square().sum(-1), torch.full((1,), 1e16, dtype=torch.float64), {}, "float64"),
+    ],
+)
+def test_bad_input_is_one_line(potential, center, knobs, says):
+    with pytest.raises(InputError, match=says) as caught:
+        estimate_rlct(potential, center, **knobs)
+    assert "\n" not in str(caught.value)
+
+
+SLOW = ["crossing-2-2-2", "crossing-4-4", "norms-3-3", "x6-x2y2-y6", "reduced-rank-2-2-2-r0", "reduced-rank-3-2-3-r0"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW)
+def test_lambda_and_m_at_the_default_settings(name):
+    model = zoo.get(name)
+    estimate = estimate_rlct(model.potential, model.center)
+    assert close(estimate, model), estimate
+    assert estimate.multiplicity == model.rlct.multiplicity
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("layers", "power"), [(1, 2), (2, 2), (3, 2), (2, 3), (2, 4)])
+def test_polynomial_networks(layers, power):
+    model = zoo.get(f"polynomial-network-L{layers}-r{power}")
+    estimate = estimate_rlct(model.potential, model.center)
+    assert estimate.learning_coefficient == pytest.approx(float(model.rlct.learning_coefficient), rel=0.05)
