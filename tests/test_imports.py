@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted([*ROOT.glob("samplers/**/*.py"), *ROOT.glob("slt/**/*.py")])
 OWNER = {
     "arviz": "slt/diagnostics.py",
-    "matplotlib": "slt/plot.py",
+    "matplotlib": "slt/plot",
     "pyro": "samplers/pyro_nuts.py",
     "typer": "slt/cli",
 }
@@ -17,14 +17,18 @@ OWNER = {
 LAYERS = [
     {"files", "records", "losses", "diagnostics", "checkpoint_formats", "linearized", "minimum", "exact",
      "free_energy_methods", "piecewise", "asymptotics"},
-    {"task", "checkpoints", "llc", "zoo", "settings", "temperature_curve", "moves"},
+    {"task", "checkpoints", "series", "workers", "llc", "zoo", "settings", "temperature_curve", "moves"},
     {"scale", "full_data"},
     {"estimate"},
-    {"free_energy_estimate", "rlct_estimate"},
-    {"progress", "verdict", "plot", "choices", "free_energy_verdict", "compare"},
-    {"estimation", "local_free_energy", "information", "rlct"},
+    {"free_energy_estimate", "rlct_estimate", "scale_curve"},
+    {"progress", "verdict", "choices", "free_energy_verdict", "compare", "diagnosis"},
+    {"estimation", "local_free_energy", "information", "rlct", "diagnosis_text", "plot"},
+    {"scale_ladder"},
     {"trajectory"},
     {"transitions"},
+    {"series_run"},
+    {"series_plan"},
+    {"tracking"},
     {"validation"},
     {"cli", "__main__"},
 ]  # fmt: skip
