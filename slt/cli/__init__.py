@@ -8,6 +8,7 @@ import typer
 
 from samplers.errors import InputError
 from slt.cli.compare import compare
+from slt.cli.diagnose import diagnose
 from slt.cli.estimate import estimate
 from slt.cli.exact import exact
 from slt.cli.validate import validate
@@ -28,7 +29,7 @@ def _common(
     """Local learning coefficients of trained networks, with honest errors and nothing to tune."""
 
 
-for command in (estimate, compare, exact, validate):
+for command in (estimate, diagnose, compare, exact, validate):
     app.command()(command)
 
 
