@@ -44,7 +44,7 @@ class Splitting:
     """Particles in `groups` groups of `size`, moved from one level set to half of it.
 
     All groups share the levels, and nothing else: their scatter is the error. The draws of a group depend on `seed` and
-    on its index alone. Raises InputError when K vanishes on half of the particles: there is no smaller level.
+    on its index alone.
     """
 
     def __init__(self, potential: LocalPotential, *, groups: int, size: int, seed: int, first_group: int = 0):
@@ -56,14 +56,14 @@ class Splitting:
         self.particles = Particles(u, potential.value(u), torch.zeros_like(u))
         self._log_volume = np.zeros(groups)
 
-    def advance(self) -> Level:
-        """Go down to the median of K."""
+    def advance(self) -> Level | None:
+        """Go down to the median of K; None where K vanishes on half of the particles: there is no lower level."""
         value = self.particles.value.reshape(self.groups, -1)
         ceiling = float(value.median())
         below = (value < ceiling).double()
         share = below.mean(1)
         if not 0 < ceiling < inf or not bool((share > 0).all()):
-            raise InputError(f"no level below K = {ceiling:.3g} can be reached: K is zero or infinite too often")
+            return None
         self._log_volume = self._log_volume + share.log().numpy()
         index = resample(below / below.sum(1, keepdim=True), self._draws)
         flat = (index + self.size * torch.arange(self.groups)[:, None]).reshape(-1)
