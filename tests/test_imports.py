@@ -22,7 +22,7 @@ LAYERS = [
     {"estimate"},
     {"free_energy_estimate", "rlct_estimate", "scale_curve"},
     {"progress", "verdict", "choices", "free_energy_verdict", "compare", "diagnosis"},
-    {"estimation", "local_free_energy", "information", "rlct", "diagnosis_text", "plot"},
+    {"estimation", "local_free_energy", "information", "rlct", "annealed_ladder", "rlct_verdict", "diagnosis_text", "plot"},
     {"scale_ladder"},
     {"trajectory"},
     {"transitions"},
