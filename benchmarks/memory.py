@@ -11,7 +11,6 @@ import argparse
 import gc
 import json
 import os
-import resource
 import subprocess
 import sys
 from typing import Any
@@ -29,11 +28,16 @@ WIDTH, INPUTS, SAMPLES, BATCH, STEPS = 2200, 32, 256, 16, 4  # 32-2200-2200-2200
 
 
 def resident(peak: bool) -> int:
-    """Bytes of resident memory, now or at most so far."""
-    if peak:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * resource.getpagesize()
+    """Bytes of resident memory, now or at most since `forget_peak`."""
+    name = "VmHWM" if peak else "VmRSS"
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(name))
+
+
+def forget_peak() -> None:
+    """Let the peak start from here (Linux: proc(5), clear_refs)."""
+    with open("/proc/self/clear_refs", "w") as control:
+        control.write("5")
 
 
 def measure(chains: int) -> dict[str, Any]:
@@ -45,6 +49,7 @@ def measure(chains: int) -> dict[str, Any]:
     slt.estimate_llc(warm, data, **knobs)  # libraries and thread pools are loaded by now
     activations = ModuleLoss(model, cross_entropy, DataSource(data)).activation_bytes * BATCH
     gc.collect()
+    forget_peak()
     start = resident(peak=False)
     estimate = slt.estimate_llc(model, data, chains=chains, **knobs)
     growth = resident(peak=True) - start
@@ -64,7 +69,7 @@ def measure(chains: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--chains", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--chains", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--json", action="store_true", help="print one JSON object per number of chains")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()

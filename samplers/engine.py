@@ -252,16 +252,17 @@ class ModuleLoss:
         count = min(self.data.n, 4)
         w = self.center.clone().requires_grad_()
         weights = w.untyped_storage().data_ptr()
-        sizes: dict[int, int] = {}
+        kept: dict[int, Tensor] = {}
 
-        def pack(tensor: Tensor) -> Tensor:
+        def pack(
+            tensor: Tensor,
+        ) -> None:  # nothing for the backward pass, which never comes: it would hold w in a cycle
             if tensor.untyped_storage().data_ptr() != weights:
-                sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
-            return tensor
+                kept[tensor.data_ptr()] = tensor.detach()
 
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda nothing: nothing):
             self._passes.one(self.layout.unflatten(w), self.data.batch(slice(0, count)))
-        return max(64, sum(sizes.values()) // count)
+        return max(64, sum(part.numel() * part.element_size() for part in kept.values()) // count)
 
     def _choose(self, evaluation: str) -> None:
         if evaluation in ("vmap", "loop"):

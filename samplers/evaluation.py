@@ -92,15 +92,14 @@ class Passes:
         """
         if not add:
             out.zero_()
+        single = len(w) == 1
+        w, out = (w[0], out[0]) if single else (w, out)
         into = self.layout.unflatten(out)
         with torch.enable_grad():
             parts = {name: part.detach().requires_grad_() for name, part in self.layout.unflatten(w).items()}
             for name, part in parts.items():  # one after the other: no second gradient of all weights is ever held
                 part.register_post_accumulate_grad_hook(_moving_to(into[name]))
-            if len(w) == 1:
-                losses = self.one({name: part[0] for name, part in parts.items()}, batch)[None]
-            else:
-                losses = vmap(self.one, in_dims=(0, None))(parts, batch)
+            losses = self.one(parts, batch)[None] if single else vmap(self.one, in_dims=(0, None))(parts, batch)
         losses.backward(losses.new_full(losses.shape, scale), inputs=list(parts.values()))
         return losses.detach().double().sum(-1)
 

@@ -43,7 +43,7 @@ def check_minimum(posterior: LocalPosterior, n: int) -> MinimumCheck:
     center = posterior.centers[:1]
     gradient = posterior.loss.value_and_grad(center)[1]
     noise = _sampling_noise(posterior, center, n)
-    norm = float(gradient.double().norm())
+    norm = float(gradient.norm())
     if norm == 0 or n_beta == 0:
         return MinimumCheck(norm, noise, 0.0, saddle=False)
     generator = data_generator(0)
@@ -76,7 +76,7 @@ def _sampling_noise(posterior: LocalPosterior, center: Tensor, n: int) -> float:
     for count, index in enumerate(batches, 1):  # Welford: one gradient at a time, for they may be large
         difference = posterior.loss.value_and_grad(center, index)[1].sub_(mean)
         mean.add_(difference, alpha=1 / count)
-        squares += float(difference.square().sum(dtype=torch.float64)) * (count - 1) / count
+        squares += float(difference.norm()) ** 2 * (count - 1) / count
     spread = squares / (len(batches) - 1)  # tr C / size
     return (spread * size / n) ** 0.5
 
@@ -87,11 +87,11 @@ def _solve(multiply: Callable[[Tensor], Tensor], target: Tensor) -> tuple[float,
     Both are sums over the iterations (Steihaug 1983), so that v itself, as large as the model, is never held.
     """
     residual, direction = target, target.clone()
-    squared = start = length = float(residual.square().sum(dtype=torch.float64))  # length: |direction|²
+    squared = start = length = float(residual.norm()) ** 2  # length: |direction|²
     overlap = square = along = 0.0  # gᵀv, |v|² and vᵀdirection
     for _ in range(ITERATIONS):
         product = multiply(direction)
-        curvature = float((direction * product).sum(dtype=torch.float64))
+        curvature = float(direction[0] @ product[0])
         if not curvature > 0:
             return None
         step = squared / curvature
@@ -99,7 +99,7 @@ def _solve(multiply: Callable[[Tensor], Tensor], target: Tensor) -> tuple[float,
         square += 2 * step * along + step**2 * length
         residual.sub_(product, alpha=step)
         del product  # before the next two gradients are taken
-        before, squared = squared, float(residual.square().sum(dtype=torch.float64))
+        before, squared = squared, float(residual.norm()) ** 2
         if squared < 1e-4 * start:
             break
         turn = squared / before
