@@ -1,8 +1,8 @@
 """Multilevel splitting: the volume of {K < ε} under the localizing Gaussian, level by level.
 
-Particles are draws of N(center, I/γ) restricted to {K < ε}. The next level is the median of their K; the share of each
-group below it is the ratio of two volumes; survivors are duplicated and moved (Kahn & Harris 1951; Au & Beck 2001).
-Nothing is reweighted and no energy is averaged: it shares its moves with annealing, and nothing else.
+Particles are draws of N(center, I/γ) restricted to {K < ε}. The next level is the lower quartile of their K; the share
+of each group below it is the ratio of two volumes; survivors are duplicated and moved (Kahn & Harris 1951; Au & Beck
+2001). Nothing is reweighted and no energy is averaged: it shares its moves with annealing, and nothing else.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from samplers.group_noise import Draws
 from samplers.moves import Particles
 
 MIN_LOG_EPSILON = -650.0
+SHARE = 0.25  # of the particles below the next level
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Level:
 
 
 class Splitting:
-    """Particles in `groups` groups of `size`, moved from one level set to half of it.
+    """Particles in `groups` groups of `size`, moved from one level set to a quarter of it.
 
     All groups share the levels, and nothing else: their scatter is the error. The draws of a group depend on `seed` and
     on its index alone.
@@ -57,9 +58,9 @@ class Splitting:
         self._log_volume = np.zeros(groups)
 
     def advance(self) -> Level | None:
-        """Go down to the median of K; None where K vanishes on half of the particles: there is no lower level."""
+        """Go down to the quartile of K; None where K vanishes on so many particles that there is no lower level."""
         value = self.particles.value.reshape(self.groups, -1)
-        ceiling = float(value.median())
+        ceiling = float(value.quantile(SHARE))
         below = (value < ceiling).double()
         share = below.mean(1)
         if not 0 < ceiling < inf or not bool((share > 0).all()):

@@ -20,7 +20,7 @@ from slt.rlct_verdict import fit_reasons, ladder_reasons, volume_reasons
 
 GAMMA = 25.0
 PARTICLES = 4096
-MAX_LEVELS = 48  # of halved volume: 33 nats
+MAX_LEVELS = 24  # of quartered volume: 33 nats
 
 
 def estimate_rlct(

@@ -144,14 +144,14 @@ def check_volumes(log_volume: np.ndarray, exact: np.ndarray) -> None:
 def test_volumes_of_a_quadratic():
     """P(½|w|² < ε) is a χ² distribution function."""
     potential = LocalPotential(lambda w: 0.5 * w.square().sum(-1), torch.zeros(4), GAMMA)
-    log_epsilon, log_volume = split(potential, 16)
+    log_epsilon, log_volume = split(potential, 9)
     check_volumes(log_volume, chi2.logcdf(2 * GAMMA * np.exp(log_epsilon), 4))
 
 
 def test_volumes_of_a_crossing():
     """P(x²y² < ε) = ∫ φ(x) P(|y| < √ε/|x|) dx."""
     potential = LocalPotential(lambda w: (w[..., 0] * w[..., 1]).square(), torch.zeros(2), GAMMA)
-    log_epsilon, log_volume = split(potential, 20)
+    log_epsilon, log_volume = split(potential, 11)
 
     def volume(log_eps: float) -> float:
         root = math.exp(0.5 * log_eps) * GAMMA
