@@ -43,7 +43,7 @@ class LocalPosterior:
         self.n = float(n)
         self.beta = torch.as_tensor(beta, dtype=torch.float64, device=device)
         self.gamma = torch.as_tensor(gamma, dtype=torch.float64, device=device)
-        self._difference: Tensor | None = None
+        self._displaced: tuple[Tensor, int, Tensor] | None = None  # w, its version, w - w*
         self._made: dict[torch.dtype, tuple[float | Tensor, float | Tensor]] = {}
         if not self.n > 0:
             raise InputError(f"n, the number of samples, must be positive, got {n}")
@@ -103,11 +103,17 @@ class LocalPosterior:
         return total.addcmul_(displacement, gamma)
 
     def _shared_displacement(self, w: Tensor) -> Tensor:
-        """w - w*, (C, d), in memory that the next call overwrites: fresh memory costs more than the subtraction."""
-        held = self._difference
-        if held is None or held.shape != w.shape or held.dtype != w.dtype:
-            held = self._difference = torch.empty_like(w, memory_format=torch.contiguous_format)
-        return torch.sub(w, self.center_of(w.shape[0]), out=held)
+        """w - w*, (C, d), in memory that the next other w overwrites; not computed twice in a row for the same w.
+
+        A step asks for it where the run has just measured the distance, and fresh memory costs more than subtracting.
+        """
+        of, version, held = self._displaced or (None, 0, w.new_empty(0))
+        if of is w and version == w._version:
+            return held
+        if held.shape != w.shape or held.dtype != w.dtype:
+            held = torch.empty_like(w, memory_format=torch.contiguous_format)
+        self._displaced = w, w._version, torch.sub(w, self.center_of(w.shape[0]), out=held)
+        return held
 
     def _scales(self, dtype: torch.dtype) -> tuple[float | Tensor, float | Tensor]:
         """nβ and γ as numbers, or as columns (C, 1): made once, since kernels ask at every step."""
