@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from slt.rlct import estimate_rlct
     from slt.rlct_estimate import RLCTEstimate
     from slt.task import Task, load_task
+    from slt.tracking import track
     from slt.trajectory import Trajectory, read_trajectory
     from slt.transitions import Transition, find_transitions
 
@@ -42,6 +43,7 @@ _HOME = {
     "load_checkpoint": "slt.checkpoints",
     "load_task": "slt.task",
     "read_trajectory": "slt.trajectory",
+    "track": "slt.tracking",
     "waic": "slt.information",
 }
 
@@ -66,6 +68,7 @@ __all__ = [
     "load_checkpoint",
     "load_task",
     "read_trajectory",
+    "track",
     "waic",
 ]
 

@@ -193,7 +193,7 @@ def _without_pairs(x: np.ndarray, y: np.ndarray, error: np.ndarray, knots: np.nd
 
 
 def _hats(x: np.ndarray, knots: np.ndarray, level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A basis (n, P) of the piecewise-linear curves whose `level` pieces are level; and each knot's place among them."""
+    """Basis (n, P) of the piecewise-linear curves whose `level` pieces are level; and each knot's place among them."""
     own = np.concatenate([[0], np.cumsum(~level)])
     hats = np.stack([np.interp(x, knots, row) for row in np.eye(own[-1] + 1)[:, own]], axis=1)
     return hats, own

@@ -15,7 +15,7 @@ from slt.estimate import Estimate
 from slt.files import written_whole
 from slt.llc import llc_draws, sound_chains
 
-NUMBERS = ("loss", "llc", "std_error", "rhat", "ess", "step_size", "seconds")
+NUMBERS = ("loss", "llc", "std_error", "rhat", "ess", "step_size")
 WORDS = ("status", "checkpoint", "reasons")
 SCALE = ("n", "beta", "gamma")
 CSV_COLUMNS = ("step", *NUMBERS[:5], "status", "checkpoint", *SCALE, *NUMBERS[5:], "reasons")
@@ -43,7 +43,6 @@ class Trajectory:
     rhat: np.ndarray = field(default_factory=lambda: np.empty(0))
     ess: np.ndarray = field(default_factory=lambda: np.empty(0))
     step_size: np.ndarray = field(default_factory=lambda: np.empty(0))
-    seconds: np.ndarray = field(default_factory=lambda: np.empty(0))
     status: tuple[str, ...] = ()
     checkpoint: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
@@ -132,7 +131,7 @@ def row(step: int, estimate: Estimate) -> dict[str, Any]:
     return {
         "step": step,
         "loss": estimate.center_loss,
-        **{name: getattr(estimate, name) for name in ("llc", "std_error", "rhat", "ess", "step_size", "seconds")},
+        **{name: getattr(estimate, name) for name in ("llc", "std_error", "rhat", "ess", "step_size")},
         **{name: getattr(estimate, name) for name in ("status", "checkpoint", *SCALE)},
         "reasons": "; ".join(estimate.reasons),
         "chain_llc": [float(draws[k].mean()) if k in sound else math.nan for k in range(len(draws))],

@@ -1,0 +1,76 @@
+"""`slt track`: a folder of checkpoints, one curve."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def track(
+    task: Annotated[Path, typer.Argument(help="Python file with model(), data() and optionally loss(output, target).")],
+    folder: Annotated[Path, typer.Argument(help="Folder of checkpoints with their steps in their names.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results. Run again, it goes on.")],
+    workers: Annotated[int, typer.Option(help="Processes that share the work.")] = 1,
+    gamma: Annotated[
+        float | None, typer.Option(help="Localization γ of all checkpoints. [default: chosen from the last one]")
+    ] = None,
+    beta: Annotated[
+        float | None, typer.Option(help="Inverse temperature β of all checkpoints. [default: 1/log n]")
+    ] = None,
+    chains: Annotated[int, typer.Option(help="Number of chains.")] = 8,
+    draws: Annotated[
+        int | None, typer.Option(help="Draws per chain after warm-up. [default: until the error target]")
+    ] = None,
+    sampler: Annotated[str, typer.Option(help="As in slt estimate.")] = "auto",
+    step_size: Annotated[
+        float | None, typer.Option(help="As in slt estimate. [default: chosen anew each time]")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Minibatch size of the SGLD samplers. [default: 256]")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed, and noise, for all checkpoints.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")] = "auto",
+    target_error: Annotated[float, typer.Option(help="Relative standard error at which to stop.")] = 0.05,
+    max_steps: Annotated[
+        int | None,
+        typer.Option(help="Gradient evaluations per chain and checkpoint. [default: hmc and mala 3000, else 20000]"),
+    ] = None,
+    progress: Annotated[
+        bool | None, typer.Option(help="A line on standard error for each checkpoint. [default: if it is a terminal]")
+    ] = None,
+) -> None:
+    """Estimate the learning coefficient of every checkpoint in a folder, and find the transitions.
+
+    Killed at any moment and run again, it goes on where it was. Exit code 0: every checkpoint has a number. 1: some
+    were left out or failed, each named on standard error; the others are done. 2: the input cannot be used.
+    """
+    from slt.series_run import RunFolder
+    from slt.tracking import track as run
+
+    trajectory = run(
+        task,
+        folder,
+        output,
+        workers=workers,
+        progress=progress,
+        gamma=gamma,
+        beta=beta,
+        chains=chains,
+        draws=draws,
+        sampler=sampler,
+        step_size=step_size,
+        batch_size=batch_size,
+        seed=seed,
+        device=device,
+        target_error=target_error,
+        max_steps=max_steps,
+    )
+    for step, status, reasons in zip(trajectory.step, trajectory.status, trajectory.reasons, strict=True):
+        if status in ("skipped", "failed"):
+            typer.echo(f"slt: step {step} {status}: {reasons}", err=True)
+    scale = f"n = {trajectory.n:.0f}, beta = {trajectory.beta:.4g}, gamma = {trajectory.gamma:.4g}"
+    typer.echo(f"{int(trajectory.usable.sum())} of {len(trajectory.step)} checkpoints have a number, at {scale}")
+    found = RunFolder(output).read_transitions()
+    for item in found:
+        typer.echo(str(item))
+    typer.echo(f"{'no' if not found else len(found)} transition{'s' * (len(found) != 1)}; results in {output}")
+    if not trajectory.usable.all():
+        raise typer.Exit(1)
