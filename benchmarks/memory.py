@@ -1,6 +1,6 @@
 """Peak memory of a run on a model of 10 million weights, against (3·chains + 4) × parameter bytes + activations.
 
-    python -m benchmarks.memory --json
+    python -m benchmarks.memory          # a minute; writes benchmarks/results/memory.json
 
 Each number of chains runs in a process of its own, which imports everything, builds the model and its data, and then
 samples; what is counted is the growth of the process's peak resident memory from before the toolkit's copy of the model
@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from samplers.sgld import SGLD
 from slt.losses import cross_entropy
 from slt.task import DataSource
 
+RESULTS = Path(__file__).parent / "results" / "memory.json"
 WIDTH, INPUTS, SAMPLES, BATCH, STEPS = 2200, 32, 256, 16, 4  # 32-2200-2200-2200-10: 9.8 million weights
 
 
@@ -76,14 +78,17 @@ def main() -> None:
     if options.one:
         print(json.dumps(measure(options.one)))
         return
+    measured = []
     for chains in options.chains:
         # Freed memory goes back to the system at once, so that resident memory is what is held.
         environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "benchmarks.memory", "--one", str(chains)]
         line = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
         found = json.loads(line)
+        measured.append(found)
         text = "{chains} chains of {dimension:,} weights, {evaluation}: peak {copies:.1f} copies, bound {bound_copies}"
         print(line.strip() if options.json else text.format(**found))
+    RESULTS.write_text(json.dumps({"torch": torch.__version__, "peaks": measured}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ PARTIES = ("slt", "slt-compiled", "devinterp", "canonical", "canonical-compiled"
 TARGETS = {"mlp-330": 30.0, "mlp-109k": 2.0, "gpt-137k": 1.5}  # times devinterp
 SKIPPED = 0.3  # of the steps at the front are not timed
 CHAINS = (1, 4, 16, 64, 256)
-WIDTHS = (16, 60, 200, 640, 2200)  # of two hidden layers: 1e3 to 1e7 parameters
+WIDTHS = (16, 60, 200, 640, 3140)  # of two hidden layers: 1e3 to 1e7 parameters
 
 
 def loss_of(workload: Workload) -> Callable:
@@ -190,15 +190,16 @@ def draw(results: dict[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    panels = (("chains", "chains", "chains (330 parameters)"), ("parameters", "dimension", "parameters (4 chains)"))
-    for axis, (name, key, label) in zip(axes, panels, strict=True):
+    panels = (("chain", "chains", "chains (330 parameters)"), ("parameter", "dimension", "parameters (4 chains)"))
+    for axis, (one, key, label) in zip(axes, panels, strict=True):
+        name = f"{one}s"
         sizes = [point[key] for point in results["scaling"][name]]
         seconds = [point["seconds"] for point in results["scaling"][name]]
         a, b = results["scaling"][f"{name}_fit"]
         grid = np.geomspace(min(sizes), max(sizes), 100)
         axis.loglog(sizes, [point["bare_seconds"] for point in results["scaling"][name]], "s", label="bare pass")
         axis.loglog(sizes, seconds, "o", label="whole step")
-        axis.loglog(grid, a + b * grid, "-", label=f"{a:.2g} s + {b:.2g} s per {key.rstrip('s')}")
+        axis.loglog(grid, a + b * grid, "-", label=f"{a:.2g} s + {b:.2g} s per {label.split('s (')[0]}")
         axis.set(xlabel=label, ylabel="seconds per step")
         axis.legend(fontsize=8)
     figure.savefig(path, dpi=120)
