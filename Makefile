@@ -21,10 +21,10 @@ demo: $(INSTALLED)
 	$(BIN)/slt estimate examples/digits/task.py runs/digits/step_010000.safetensors --plot runs/digits/llc.png
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 slow: $(INSTALLED)
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m slow -n auto --dist worksteal
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
