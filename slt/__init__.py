@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from slt.rlct import estimate_rlct
     from slt.rlct_estimate import RLCTEstimate
     from slt.task import Task, load_task
+    from slt.tracker import Tracker
     from slt.tracking import track
     from slt.trajectory import Trajectory, read_trajectory
     from slt.transitions import Transition, find_transitions
@@ -30,6 +31,7 @@ _HOME = {
     "RLCTEstimate": "slt.rlct_estimate",
     "Task": "slt.task",
     "Trace": "samplers.trace",
+    "Tracker": "slt.tracker",
     "Trajectory": "slt.trajectory",
     "Transition": "slt.transitions",
     "causal_lm_loss": "slt.losses",
@@ -54,6 +56,7 @@ __all__ = [
     "RLCTEstimate",
     "Task",
     "Trace",
+    "Tracker",
     "Trajectory",
     "Transition",
     "causal_lm_loss",

@@ -29,7 +29,7 @@ LAYERS = [
     {"transitions"},
     {"series_run"},
     {"series_plan"},
-    {"tracking"},
+    {"tracking", "tracker"},
     {"validation"},
     {"cli", "__main__"},
 ]  # fmt: skip
