@@ -201,6 +201,6 @@ def _next_steps(
         steps.append(
             f"Compare it only with numbers made at the same {' and '.join(sloping)} (and n): there is no plateau."
         )
-    if any(len(curve.missing((0.5, 2.0))) for curve in curves.values()) and estimate.status != "failed":
+    if any(len(curve.missing((2**-0.5, 2**0.5))) for curve in curves.values()) and estimate.status != "failed":
         steps.append("To see further across scales: slt diagnose RUN --ladder TASK, some short runs at other scales.")
     return steps

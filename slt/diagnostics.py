@@ -42,6 +42,18 @@ def bulk_ess(draws: np.ndarray) -> float:
     return float(az.ess(draws, method="bulk"))
 
 
+def pareto_k(log_weights: np.ndarray) -> float:
+    """Shape of the generalized Pareto tail of importance weights, from their logarithms (Vehtari et al. 2024).
+
+    From ½ on their variance is infinite, and neither an average under them nor its error can be believed. -inf where
+    all weights are equal, inf where there are too few.
+    """
+    if np.ptp(log_weights) == 0:
+        return -np.inf
+    with np.errstate(all="ignore"):
+        return float(az.psislw(log_weights.ravel().copy())[1])
+
+
 def _between_chains(draws: np.ndarray) -> float:
     chains = len(draws)
     return float(draws.mean(1).std(ddof=1) / chains**0.5) if chains > 1 else 0.0

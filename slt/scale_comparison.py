@@ -4,7 +4,7 @@ import json
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -12,7 +12,7 @@ from samplers.errors import InputError
 from slt.estimate import Estimate
 from slt.records import to_record
 from slt.scale import reweighted
-from slt.scale_curve import ENOUGH_DRAWS, ENOUGH_SHARE
+from slt.scale_curve import carries
 
 SAME = 1e-6  # relative difference up to which two scales are one
 CLEAR_Z = 3.0
@@ -138,10 +138,9 @@ def _at_scale(a: Estimate, b: Estimate) -> tuple[float, float] | None:
     same_beta = math.isclose(factors["beta_factor"], 1, rel_tol=SAME)
     if b.batch_size < b.n and not same_beta:
         return None  # the noise of minibatches would pass for heat capacity
-    trace = replace(b.trace, attributes={})
-    here, there = reweighted(trace, n_beta, b.gamma), reweighted(trace, n_beta, b.gamma, **factors)
-    if there.share < ENOUGH_SHARE or there.share * b.ess < ENOUGH_DRAWS:
+    if not carries(b, **factors):
         return None
+    here, there = reweighted(b.trace, n_beta, b.gamma), reweighted(b.trace, n_beta, b.gamma, **factors)
     beyond = max(0.0, b.std_error**2 - here.std_error**2)  # of a step's bias, taken out of λ̂ but not of the draws
     value = there.llc + b.llc - here.llc - a.llc
     return value, math.sqrt(a.std_error**2 + there.std_error**2 + beyond)

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from samplers.errors import InputError
-from slt.diagnostics import bulk_ess
+from slt.diagnostics import bulk_ess, pareto_k
 from slt.estimate import Estimate, Status
 from slt.llc import sound_chains
 from slt.scale import PLATEAU, Slope, effective_share, log_weights, reweighted, sensitivity
@@ -19,9 +19,13 @@ Verdict = Literal["plateau", "no plateau", "unknown"]
 
 FACTORS = (1 / 8, 1 / 4, 1 / 2, 2**-0.5, 2**0.5, 2.0, 4.0, 8.0)  # of the chosen β or γ
 ENOUGH_SHARE = 0.05  # of the draws, and
-ENOUGH_DRAWS = 50.0  # effective ones, for reweighting to be believed
+ENOUGH_DRAWS = 50.0  # effective ones, for reweighting to be believed, and
+MOST_K = 0.5  # the shape of their tail: from here on the weights have infinite variance
+LOWEST = 0.55  # of β or γ: n β L and γ D/2 fall off as e^-x at best, so weights e^((1-f) x) have k >= 1 - f
+EVEN_SHARE = 0.9  # weights so nearly equal that no tail matters
 FLAT = 0.1  # change of log λ̂ over a plateau, two errors included
-PLATEAU_REACH = 2.0  # a plateau reaches this factor to either side
+PLATEAU_REACH = 2**0.5  # a plateau reaches this factor to either side
+NEAR = 2.0  # a change beyond FLAT within this factor is one too many
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,8 @@ class ScalePoint:
 class ScaleCurve:
     """λ̂ as a function of β or γ, the other held, points ascending; `slope` is d log λ̂ / d log of it at the chosen
     scale, None where this run does not know it. `plateau` is the stretch (low, high) of β or γ around the chosen one
-    over which λ̂ stays within 10% beyond doubt, where it reaches a factor 2 to either side; `reach` how far the draws
-    of the run alone can be reweighted.
+    over which λ̂ stays within 10% beyond doubt, where it spans a factor 2; `reach` how far the draws of the run alone
+    can be reweighted.
     """
 
     knob: Knob
@@ -75,9 +79,9 @@ def scale_curves(estimate: Estimate, sampled: Sequence[tuple[Knob, ScalePoint]] 
     """The curves around the scale of an estimate, by reweighting its draws, with further points that were `sampled`.
 
     A draw at (β, γ) stands for one at (β', γ') with weight ∝ exp(-(β'-β) n L - (γ'-γ)/2 |w-w*|²). Points are given
-    where at least 5% of the draws and 50 effective ones carry the weight; in d free directions γ' reaches about a
-    factor 1 ± √(6/d). Losses of minibatches can be reweighted in γ alone: their noise would pass for heat capacity in
-    β.
+    where at least 5% of the draws and 50 effective ones carry the weight, and the weights have a finite variance by
+    the shape of their tail: down to 0.55 β, and in γ with d free directions to a factor of about 1 ± √(6/d).
+    Losses of minibatches can be reweighted in γ alone: their noise would pass for heat capacity in β.
 
     Raises InputError where no chain has draws.
     """
@@ -104,10 +108,10 @@ def _curve(estimate: Estimate, knob: Knob, sampled: list[ScalePoint]) -> ScaleCu
     points.sort(key=lambda point: point.factor)
     low, high = _flat_stretch(points)
     verdict: Verdict = "unknown"
-    if low <= 1 / PLATEAU_REACH * (1 + 1e-9) and high >= PLATEAU_REACH * (1 - 1e-9):
-        verdict = "plateau"
-    elif _sloping(points, slope):
+    if _sloping(points, slope):
         verdict = "no plateau"
+    elif low <= 1 / PLATEAU_REACH * (1 + 1e-9) and high >= PLATEAU_REACH * (1 - 1e-9):
+        verdict = "plateau"
     chosen = estimate.gamma if knob == "gamma" else estimate.beta
     plateau = (low * chosen, high * chosen) if verdict == "plateau" else None
     return ScaleCurve(knob, chosen, tuple(points), slope, plateau, verdict, reach)
@@ -139,10 +143,7 @@ def _reach(estimate: Estimate, knob: Knob, direction: int) -> float:
     furthest = math.log(FACTORS[-1])
 
     def enough(distance: float) -> bool:
-        factor = math.exp(direction * distance)
-        weights = log_weights(estimate.trace, estimate.n * estimate.beta, estimate.gamma, **factors_of(knob, factor))
-        share = effective_share(weights)
-        return share >= ENOUGH_SHARE and share * _effective_draws(weights) >= ENOUGH_DRAWS
+        return carries(estimate, **factors_of(knob, math.exp(direction * distance)))
 
     if enough(furthest):
         return math.exp(direction * furthest)
@@ -151,6 +152,16 @@ def _reach(estimate: Estimate, knob: Knob, direction: int) -> float:
         middle = 0.5 * (low + high)
         low, high = (middle, high) if enough(middle) else (low, middle)
     return math.exp(direction * low) if low > 0 else 1.0
+
+
+def carries(estimate: Estimate, beta_factor: float = 1.0, gamma_factor: float = 1.0) -> bool:
+    """Whether the draws of an estimate, reweighted to other β and γ, still tell λ̂ there."""
+    n_beta = estimate.n * estimate.beta
+    weights = log_weights(estimate.trace, n_beta, estimate.gamma, beta_factor, gamma_factor)
+    share = effective_share(weights)
+    if min(beta_factor, gamma_factor) < LOWEST and share < EVEN_SHARE:
+        return False
+    return share >= ENOUGH_SHARE and share * _effective_draws(weights) >= ENOUGH_DRAWS and pareto_k(weights) < MOST_K
 
 
 def _effective_draws(values: np.ndarray) -> float:
@@ -169,7 +180,7 @@ def _flat_stretch(points: list[ScalePoint]) -> tuple[float, float]:
     for side in ([p for p in reversed(points) if p.factor < 1], [p for p in points if p.factor > 1]):
         end = 1.0
         for point in side:
-            if abs(math.log(point.factor / end)) > math.log(PLATEAU_REACH) + 1e-9 or not _is_flat(point):
+            if abs(math.log(point.factor / end)) > math.log(NEAR) + 1e-9 or not _is_flat(point):
                 break
             end = point.factor
         ends.append(end)
@@ -184,5 +195,5 @@ def _sloping(points: list[ScalePoint], slope: Slope | None) -> bool:
     """Whether λ̂ changes too much, beyond doubt, at the point or within a factor 2 of it."""
     if slope is not None and abs(slope.value) - 2 * slope.std_error > PLATEAU:
         return True
-    near = [p for p in points if abs(math.log(p.factor)) <= math.log(PLATEAU_REACH) + 1e-9 and p.status != "failed"]
+    near = [p for p in points if abs(math.log(p.factor)) <= math.log(NEAR) + 1e-9 and p.status != "failed"]
     return any(abs(p.change.value) - 2 * p.change.std_error > FLAT for p in near)

@@ -18,6 +18,7 @@ from slt.scale import Slope
 from slt.scale_curve import Knob, ScalePoint, scale_curves
 
 LADDER = (1 / 4, 1 / 2, 2.0, 4.0)
+LADDER_ERROR = 0.03  # relative: 10% is then three errors, and a plateau can be told from a slope
 SAME_LOSS = 1e-3  # relative difference of L(w*) up to which weights and data count as those of the estimate
 _KEPT = "scale_ladder"  # the attribute of an estimate's trace that holds the points
 
@@ -38,7 +39,7 @@ def sample_scales(
     """The estimate with λ̂ sampled at `factors` times its β and its γ, wherever reweighting does not reach already.
 
     `model` (at the weights w*), `data` and `loss` are those of the estimate. Each point is a run of its own, with the
-    sampler, chains and minibatches of the estimate and another seed, to a relative error of 5% unless `settings` say
+    sampler, chains and minibatches of the estimate and another seed, to a relative error of 3% unless `settings` say
     otherwise; a failed one is kept with its reasons. The points stay with the estimate, in its file too, and are part
     of its `slt.scale_curve.scale_curves`.
 
@@ -60,6 +61,7 @@ def climb(estimate: Estimate, at: At, factors: Sequence[float] = LADDER, **setti
         "chains": estimate.chains,
         "sampler": estimate.sampler if estimate.sampler in KERNELS else "auto",
         "batch_size": estimate.batch_size if estimate.batch_size < estimate.n else None,
+        "target_error": LADDER_ERROR,
         **settings,
     }
     for knob, curve in scale_curves(estimate, points).items():
