@@ -14,6 +14,8 @@ from samplers.sgld import SGLD
 from samplers.sgnht import SGNHT
 
 STABILITY = 4.0  # a Langevin step on curvature s is stable for ε s < 4
+PROBES = 4  # random directions for a diagonal of curvatures, at two gradients each; it is averaged over chains too
+ITERATIONS = 8  # of the power iteration for the largest one, at two gradients each
 SAFETY = 0.05  # the fraction of it that is used: at most 5% of upward bias in the stiffest direction
 
 
@@ -34,7 +36,7 @@ def choose_preconditioner(
     if name != "diagonal":
         raise InputError(f"preconditioner must be 'diagonal' or 'identity', got {name!r}")
     gradient = gradient_of_potential(posterior, index)
-    curvature = diagonal_curvature(gradient, w, noise, curvature_radius(posterior))
+    curvature = diagonal_curvature(gradient, w, noise, curvature_radius(posterior), PROBES)
     return Diagonal.from_curvature(curvature.nan_to_num(0), float(posterior.gamma.max()))
 
 
@@ -44,6 +46,6 @@ def tune_sgld(
     """The kernel with ε = 4 · SAFETY / s, s the largest preconditioned curvature of U at the positions w (C, d)."""
     gradient = gradient_of_potential(posterior, index)
     metric = kernel.preconditioner.at(kernel.preconditioner.init(posterior, w))
-    curvature = largest_curvature(gradient, w, noise, curvature_radius(posterior), metric)
+    curvature = largest_curvature(gradient, w, noise, curvature_radius(posterior), metric, ITERATIONS)
     largest = max(float(curvature.nan_to_num(0).max()), float(posterior.gamma.max()))
     return replace(kernel, step_size=STABILITY * SAFETY / largest)

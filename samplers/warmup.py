@@ -8,6 +8,7 @@ from torch import Tensor
 
 from samplers.adaptive_preconditioner import RMSprop
 from samplers.batches import Batches
+from samplers.coupling import Start
 from samplers.engine import LossFunction
 from samplers.hmc import HMC
 from samplers.noise import ChainNoise
@@ -15,7 +16,7 @@ from samplers.posterior import LocalPosterior
 from samplers.preconditioner import Preconditioner
 from samplers.run import Run
 from samplers.trace import Trace, concatenate
-from samplers.tuning import LangevinKernel, choose_preconditioner, tune_sgld
+from samplers.tuning import ITERATIONS, PROBES, LangevinKernel, choose_preconditioner, tune_sgld
 
 TARGET_ACCEPTANCE = {"hmc": 0.8, "mala": 0.57}
 TRAJECTORY_ANGLE = (
@@ -25,16 +26,17 @@ MAX_LEAPFROG = 32
 MAX_STAGES = 60
 ADAPTATION = 15  # trajectories that settle the step size at the target temperature
 CAUTION = 0.2  # share of trajectories with smaller steps, which free chains from regions of high curvature
-SETTLING = 100  # SGLD steps between the first tuning and the last
+SETTLING = 100, 2000  # least and most SGLD steps between the first tuning and the last
 MOMENTS = 600  # steps after which the moments of a kernel's own preconditioner are frozen, before anything is recorded
-ANNEALING_BATCHES = 4  # minibatches that make the subset on which chains of minibatch samplers are annealed
+ANNEALING_BATCHES = 2  # minibatches that make the subset on which chains of minibatch samplers are annealed
 
 
 @dataclass(frozen=True)
 class WarmedUp:
     """A run that is ready to be recorded, and its cost so far in gradient evaluations per chain.
 
-    `burn_in` holds the draws of the warm-up itself: for looking at, never for averages.
+    `burn_in` holds the draws of the warm-up itself: for looking at, never for averages. `start` is where the run
+    stood when it was ready, for kernels whose step has a bias to be measured.
     """
 
     run: Run
@@ -42,6 +44,7 @@ class WarmedUp:
     gradients: int
     gradients_per_step: int
     burn_in: Trace | None = None
+    start: Start | None = None
 
     @property
     def burn_in_draws(self) -> int:
@@ -150,6 +153,13 @@ def warm_up_hmc(
     return WarmedUp(run, epsilon, gradients, final.leapfrog_steps, concatenate(burn_in))
 
 
+def relaxation(kernel: LangevinKernel, gamma: float) -> float:
+    """Steps in which flat directions, of curvature γ, forget where they were: 2 (1 - c)/(εγ (1 + c)), momentum c."""
+    c = getattr(kernel, "momentum", 0.0)
+    step = float(torch.as_tensor(kernel.step_size).min())
+    return 2 * (1 - c) / (step * gamma * (1 + c))
+
+
 class _Subset:
     """The loss on some of the samples in the place of all of them."""
 
@@ -176,7 +186,9 @@ def warm_up_sgld(
     """Anneal on a subset of the data, then set step size and preconditioner by the curvature where the chains are.
 
     A few minibatches stand for the data, at the temperature of all of them, while `warm_up_hmc` brings the chains
-    near the posterior; the kernel then settles, and is tuned once more, before it is recorded. `preconditioner` None
+    near the posterior (but no nearer than the subset knows where it is: λ̂ is too high there by about nβ d/2b, b the
+    subset's size); the kernel then settles, for as long as flat directions take to relax, and is tuned once more,
+    before it is recorded. `preconditioner` None
     leaves the kernel its own, whose moments are made while it settles and frozen then: a metric that moves with the
     chain would bias it. Its step size is that of the curvature without it.
     """
@@ -195,12 +207,14 @@ def warm_up_sgld(
             metric = replace(metric, adapt=MOMENTS)
         if preconditioner is not None:
             metric = choose_preconditioner(preconditioner, posterior, where, noise, subset)
-        gradients += round(share * (16 * (preconditioner == "diagonal") + 24 * (step_size is None)))
+        gradients += round(share * (2 * PROBES * (preconditioner == "diagonal") + 2 * ITERATIONS * (step_size is None)))
         current = replace(kernel, preconditioner=metric, step_size=step_size or 1.0)
         return current if step_size else tune_sgld(posterior, current, where, noise, subset)
 
-    run = Run(posterior, tuned(annealed.run.position), annealed.run.position, noise=noise, batches=batches)
-    settling = SETTLING if preconditioner is not None else MOMENTS
+    first = tuned(annealed.run.position)
+    run = Run(posterior, first, annealed.run.position, noise=noise, batches=batches)
+    least, most = SETTLING if preconditioner is not None else (MOMENTS, MOMENTS)
+    settling = round(min(most, max(least, relaxation(first, float(posterior.gamma.max())))))
     burn_in = run.advance(settling)
     # A chain lost on the way has no curvature to tune by (the run will report it); moments would have to start again.
     if run.alive.all() and preconditioner is not None:

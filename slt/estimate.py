@@ -12,6 +12,7 @@ from slt.files import written_whole
 from slt.minimum import MinimumCheck
 from slt.records import from_record, to_record
 from slt.scale import Sensitivity
+from slt.step_error import StepError
 
 Status = Literal["ok", "warning", "failed"]
 _ESTIMATE = "estimate"  # the attribute of a netCDF file of draws that holds the estimate made of them
@@ -20,7 +21,7 @@ JSON_KEYS = (
     "llc", "std_error", "interval", "rhat", "ess", "status", "reasons", "n", "beta", "gamma", "step_size", "chains",
     "warmup", "draws", "sampler", "seed", "seconds", "checkpoint", "dimension", "center_loss", "batch_size", "thin",
     "preconditioner", "acceptance", "evaluation", "dtype", "gradients", "gradient_norm", "gradient_noise", "shift",
-    "heat_capacity", "beta_slope", "gamma_slope", "choices", "remarks",
+    "heat_capacity", "beta_slope", "gamma_slope", "choices", "remarks", "step_shift", "step_shift_error", "stiffness",
 )  # fmt: skip
 
 
@@ -28,8 +29,10 @@ JSON_KEYS = (
 class Estimate:
     """λ̂ = nβ (E[L(w)] - L(w*)) at one checkpoint, at the scale (β, γ), with what is known of its error.
 
-    `std_error` is the Monte Carlo standard error and `interval` the 95% interval it gives; `rhat` and `ess` are the
-    rank-normalized split R-hat and the bulk effective sample size of the draws after warm-up. `status` is 'ok',
+    `std_error` is the standard error, of Monte Carlo and of what the step size may still bias, and `interval` the 95%
+    interval it gives; `rhat` and `ess` are the rank-normalized split R-hat and the bulk effective sample size of the
+    draws after warm-up. `step_error` is the bias of the step that was measured and taken out of λ̂ (None: a kernel
+    without one); the trace still has it. `status` is 'ok',
     'warning' or 'failed', `reasons` say why in words. `minimum` is what the gradient at w* says of it, `sensitivity`
     (full-data runs only) how λ̂ would change with β and γ, `choices` what the program chose, each with its reason,
     `remarks` what did not go as planned without harm to the number (memory that ran out, a model that does not
@@ -68,6 +71,7 @@ class Estimate:
     choices: tuple[str, ...]
     trace: Trace = field(repr=False)
     remarks: tuple[str, ...] = ()
+    step_error: StepError | None = None
 
     def __str__(self) -> str:
         scale = f"at n·beta = {self.n * self.beta:.4g}, gamma = {self.gamma:.4g}"
@@ -103,6 +107,11 @@ class Estimate:
             "heat_capacity": found.heat_capacity if found else None,
             "beta_slope": found.beta_slope.value if found else None,
             "gamma_slope": found.gamma_slope.value if found else None,
+            "step_shift": self.step_error.shift if self.step_error else None,
+            "step_shift_error": math.hypot(self.step_error.std_error, self.step_error.residual)
+            if self.step_error
+            else None,
+            "stiffness": self.step_error.stiffness if self.step_error else None,
         }
         return {key: derived[key] if key in derived else getattr(self, key) for key in JSON_KEYS}
 

@@ -10,17 +10,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from samplers.batches import Batches
 from samplers.engine import LossFunction, ModuleLoss, PerSampleLoss, Potential
 from samplers.errors import InputError
-from samplers.noise import ChainNoise
 from samplers.posterior import LocalPosterior
-from samplers.preconditioner import Identity
-from samplers.registry import make_kernel
-from samplers.run import Run
 from samplers.trace import Trace, concatenate
-from samplers.tuning import LangevinKernel
-from samplers.warmup import WarmedUp, warm_up_hmc, warm_up_sgld
+from samplers.warmup import WarmedUp
 from slt.choices import explain
 from slt.estimate import Estimate
 from slt.llc import sound_chains
@@ -30,11 +24,13 @@ from slt.progress import Progress, show_progress
 from slt.recording import record
 from slt.run_file import RunFile
 from slt.scale import sensitivity
-from slt.settings import Settings, choose_device, choose_dtype, choose_sampler, default_beta, default_gamma
+from slt.settings import Settings, choose_device, choose_dtype, default_beta, default_gamma
+from slt.starting import warm_up
+from slt.step_error import LEAST_DRAWS, StepError, corrected, measure_step_error
 from slt.task import DataSource
 from slt.verdict import judge
 
-DEFAULT_BATCH = 256
+MONTE_CARLO_SHARE = 0.9  # of the error target, where the bias of the step has an error too
 COMPILE_PAYS = 100_000  # evaluations, each a millisecond faster: what compiling takes, twice over
 
 
@@ -135,7 +131,7 @@ def _sample(
     report.stage("warm-up")
     minimum = check_minimum(posterior, n)
     found = saved.load(posterior, center_loss) if saved else None
-    name, preconditioner, ready, trace = found or (*_warm_up(posterior, n, options), None)
+    name, preconditioner, ready, trace = found or (*warm_up(posterior, n, options), None)
 
     def save(draws: Trace | None) -> None:
         if saved:
@@ -146,9 +142,25 @@ def _sample(
     full = ready.run.batches.batch_size is None
     if isinstance(function, ModuleLoss) and _compiles(options, ready):
         function.settle(full)
-    trace, summary, stopped = record(trace, ready, options, n * beta, full, report, started, save)
-    status, reasons = judge(trace, summary, minimum, n * beta, options.target_error, full_data=full, stopped=stopped)
+    share = MONTE_CARLO_SHARE if ready.start else 1.0
+    trace, summary, stopped = record(trace, ready, options, n * beta, full, report, started, save, share)
     gradients = ready.gradients + ready.gradients_per_step * (options.thin or 1) * trace.loss.shape[1]
+    step_error: StepError | None = None
+    if ready.start and trace.draws >= LEAST_DRAWS and len(sound_chains(trace)):
+        report.stage("step size")
+        step_error = measure_step_error(ready.run, ready.start, trace, options.thin or 1, n * beta, options.seed)
+        summary, gradients = corrected(summary, step_error), gradients + step_error.gradients
+    status, reasons = judge(
+        trace,
+        summary,
+        minimum,
+        n * beta,
+        options.target_error,
+        full_data=full,
+        stopped=stopped,
+        step_error=step_error,
+        corrected=ready.run.kernel.full_data,
+    )
     found_sensitivity = sensitivity(trace, n * beta, gamma) if full and len(sound_chains(trace)) else None
     choices = explain(options, ready, name, preconditioner, trace)
     if ready.burn_in is not None:
@@ -184,6 +196,7 @@ def _sample(
         gradients=gradients,
         minimum=minimum,
         sensitivity=found_sensitivity,
+        step_error=step_error,
         choices=choices,
         trace=replace(trace, attributes={"n": n, "beta": beta, "gamma": gamma, "seed": options.seed}),
     )
@@ -192,54 +205,6 @@ def _sample(
 def _mean_acceptance(trace: Trace) -> float:
     kept = trace.kept("acceptance")
     return float(np.nanmean(kept)) if np.isfinite(kept).any() else math.nan
-
-
-def _warm_up(posterior: LocalPosterior, n: int, options: Settings) -> tuple[str, str, WarmedUp]:
-    """Names of the sampler and the preconditioner, and chains warmed up from draws of the localizing Gaussian."""
-    noise = ChainNoise(options.seed, options.chains, posterior.centers.device)
-    position = posterior.draw_localizer(options.chains, noise)
-    kernel = options.sampler
-    if not isinstance(kernel, str):
-        batches = Batches(n, None if kernel.full_data else options.batch_size, options.seed)
-        run = Run(posterior, kernel, position, noise=noise, batches=batches)
-        return (
-            type(kernel).__name__.lower(),
-            "as composed",
-            WarmedUp(run, getattr(kernel, "step_size", math.nan), 0, 1),
-        )
-    name = choose_sampler(n, posterior.dimension, options.batch_size) if kernel == "auto" else kernel
-    if name in ("hmc", "mala"):
-        if options.batch_size not in (None, n):
-            raise InputError(
-                f"sampler {name!r} is Metropolis-corrected and needs the full data: leave batch_size unset"
-            )
-        preconditioner = "identity" if options.preconditioner == "auto" else options.preconditioner
-        ready = warm_up_hmc(
-            posterior,
-            position,
-            noise,
-            Batches(n, None, options.seed),
-            name=name,
-            step_size=options.step_size,
-            preconditioner=preconditioner,
-        )
-        return name, preconditioner, ready
-    kernel = make_kernel(name, 1.0)
-    assert isinstance(kernel, LangevinKernel)  # the other names are dealt with above
-    own = not isinstance(kernel.preconditioner, Identity)
-    preconditioner = options.preconditioner
-    if preconditioner == "auto":
-        preconditioner = type(kernel.preconditioner).__name__.lower() if own else "diagonal"
-    ready = warm_up_sgld(
-        posterior,
-        position,
-        noise,
-        Batches(n, options.batch_size or min(n, DEFAULT_BATCH), options.seed),
-        kernel=kernel,
-        step_size=options.step_size,
-        preconditioner=None if own and options.preconditioner == "auto" else preconditioner,
-    )
-    return name, preconditioner, ready
 
 
 def _compiles(options: Settings, ready: WarmedUp) -> bool:

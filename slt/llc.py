@@ -41,3 +41,12 @@ def llc_from_trace(trace: Trace, n_beta: float, shared_noise: bool) -> MeanSumma
     if len(draws) == 0:
         return MeanSummary(np.nan, np.nan, np.nan, 0.0)
     return summarize_mean(draws, shared_noise)
+
+
+def distance_travelled(trace: Trace) -> MeanSummary:
+    """|w - w*|² over the draws after warm-up of the chains that stayed finite.
+
+    The noise of minibatches, which can hide from λ̂ that chains hardly move, is not in it.
+    """
+    distance = trace.distance[sound_chains(trace), trace.warmup :]
+    return summarize_mean(distance) if len(distance) else MeanSummary(np.nan, np.nan, np.nan, 0.0)

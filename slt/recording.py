@@ -8,10 +8,10 @@ from samplers.run import Run
 from samplers.trace import Trace, concatenate
 from samplers.warmup import WarmedUp
 from slt.diagnostics import MeanSummary, detect_warmup
-from slt.llc import llc_draws, llc_from_trace, sound_chains
+from slt.llc import distance_travelled, llc_draws, llc_from_trace, sound_chains
 from slt.progress import Progress
 from slt.settings import Settings
-from slt.verdict import MAX_RHAT, MIN_ESS
+from slt.verdict import MAX_RHAT, MIN_DISTANCE_ESS, MIN_ESS
 
 SGLD_BLOCK, HMC_BLOCK = 500, 25
 HOPELESS_ESS, HOPELESS_Z = 400, 6  # a negative llc known this well needs no more draws
@@ -29,12 +29,17 @@ def record(
     report: Progress,
     started: float,
     save: Callable[[Trace], None],
+    share_of_error: float = 1.0,
 ) -> tuple[Trace, MeanSummary, str | None]:
     """All draws, `trace` being those there are already; their summary; and which budget ended them, if one did.
 
     The draws are looked at after blocks that grow, so that looking stays cheap beside making them. Where the looks
     fall depends on nothing but their number, so that a resumed run stops where it would have stopped.
+    `share_of_error` is how much of the error target Monte Carlo may use up.
     """
+    target = share_of_error * options.target_error
+    # Going over the draws again at twice the step takes up to a quarter of the time they took.
+    seconds = options.max_seconds and (0.8 if ready.start else 1.0) * options.max_seconds
     thin = options.thin or 1
     least = HMC_BLOCK if ready.gradients_per_step > 1 else SGLD_BLOCK
     wanted = None if options.draws is None else options.draws + (options.warmup or 0)
@@ -47,11 +52,11 @@ def record(
         trace = _advance(trace, ready.run, look - done, thin, max(1, least // 25), save)
         trace = replace(trace, warmup=_warmup_draws(trace, options, n_beta))
         summary = llc_from_trace(trace, n_beta, shared_noise=not full)
-        share = (options.target_error * abs(summary.mean) / summary.std_error) ** 2 if summary.std_error > 0 else 1.0
+        share = (target * abs(summary.mean) / summary.std_error) ** 2 if summary.std_error > 0 else 1.0
         done = trace.loss.shape[1]
         report.update(min(1.0, done / wanted if wanted else max(share, done / most)), summary)
-        stopped = _stopped(trace, summary, share, options, wanted, most)
-        if stopped == GOING_ON and options.max_seconds and time.monotonic() - started > options.max_seconds:
+        stopped = _stopped(trace, summary, share, options, wanted, most, full)
+        if stopped == GOING_ON and seconds and time.monotonic() - started > seconds:
             stopped = f"max_seconds = {options.max_seconds:g} reached"
         if stopped == GOING_ON and not ready.run.alive.any():
             stopped = "every chain is lost"
@@ -61,7 +66,7 @@ def record(
 
 
 def _stopped(
-    trace: Trace, summary: MeanSummary, share: float, options: Settings, wanted: int | None, most: int
+    trace: Trace, summary: MeanSummary, share: float, options: Settings, wanted: int | None, most: int, full: bool
 ) -> str | None:
     """GOING_ON; None where the run has what was asked of it; else why it ends without."""
     done = trace.loss.shape[1]
@@ -69,7 +74,8 @@ def _stopped(
         return None
     if wanted is not None:
         return GOING_ON
-    if trace.draws >= MIN_DRAWS and share >= 1 and summary.rhat <= MAX_RHAT and summary.ess >= MIN_ESS:
+    sure = trace.draws >= MIN_DRAWS and share >= 1 and summary.rhat <= MAX_RHAT and summary.ess >= MIN_ESS
+    if sure and (full or distance_travelled(trace).ess >= MIN_DISTANCE_ESS * trace.chains):
         return None
     if summary.ess >= HOPELESS_ESS and summary.mean < -HOPELESS_Z * summary.std_error:
         return "stopped early: the sign is beyond doubt"

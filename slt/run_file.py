@@ -7,19 +7,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from samplers.batches import Batches
+from samplers.coupling import Start
 from samplers.engine import ModuleLoss
 from samplers.errors import InputError
 from samplers.noise import ChainNoise
 from samplers.posterior import LocalPosterior
 from samplers.resume import fingerprint, load_run, save_run
+from samplers.run import Run
 from samplers.trace import ARRAYS, Trace
 from samplers.warmup import WarmedUp
 from slt.files import check_writable, written_whole
 from slt.settings import Settings
 
-FORMAT = "slt-run-1"
+FORMAT = "slt-run-2"
 WHEN_TO_STOP = ("draws", "target_error", "max_steps", "max_seconds")  # may change between the parts of a run
 
 
@@ -67,7 +70,8 @@ class RunFile:
             Batches(int(posterior.n), saved["batch_size"], options.seed),
         )
         burn_in, trace = _trace(saved["burn_in"]), _trace(saved["trace"])
-        ready = WarmedUp(run, saved["step_size"], saved["gradients"], saved["gradients_per_step"], burn_in)
+        start = _unpacked(saved["start"], run)
+        ready = WarmedUp(run, saved["step_size"], saved["gradients"], saved["gradients_per_step"], burn_in, start)
         return saved["sampler"], saved["preconditioner"], ready, trace
 
     def save(self, sampler: str, preconditioner: str, ready: WarmedUp, trace: Trace | None, center_loss: float) -> None:
@@ -85,6 +89,7 @@ class RunFile:
             "memory": self._memory.size,
             "run": save_run(ready.run, with_kernel=isinstance(self._options.sampler, str)),
             "burn_in": _tensors(ready.burn_in),
+            "start": _packed(ready.start),
             "trace": _tensors(trace),
         }
         with written_whole(self.path) as partial:
@@ -103,3 +108,19 @@ def _trace(saved: dict[str, Tensor] | None) -> Trace | None:
         return None
     arrays: dict[str, Any] = {name: array.numpy() for name, array in saved.items()}
     return Trace(**arrays)
+
+
+def _packed(start: Start | None) -> dict[str, Any] | None:
+    if start is None:
+        return None
+    leaves = [leaf.cpu() if isinstance(leaf, Tensor) else leaf for leaf in tree_flatten(start.state)[0]]
+    return {"state": leaves, "noise": start.noise, "batches": start.batches, "chains": start.chains}
+
+
+def _unpacked(saved: dict[str, Any] | None, run: Run) -> Start | None:
+    if saved is None:
+        return None
+    device = run.position.device
+    leaves = [leaf.to(device) if isinstance(leaf, Tensor) else leaf for leaf in saved["state"]]
+    state = tree_unflatten(leaves, tree_flatten(run.state)[1])
+    return Start(state, saved["noise"], saved["batches"], saved["chains"])

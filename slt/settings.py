@@ -23,7 +23,8 @@ class Settings:
 
     `evaluation`: 'auto', 'vmap', 'loop' or 'compile', see `samplers.engine.ModuleLoss`. `amp`: forward and backward
     passes in bfloat16 autocast, weights and noise in `dtype`; differences of losses below bfloat16's precision are
-    lost, so that it suits only coarse answers. `memory`: GiB that activations may take at once.
+    lost, so that it suits only coarse answers. `memory`: GiB that activations may take at once. `extrapolate`: measure
+    the bias that a step without rejection has, with some of the chains at twice the step, and take it out of λ̂.
     """
 
     chains: int = 8
@@ -45,6 +46,7 @@ class Settings:
     evaluation: str = "auto"
     amp: bool = False
     memory: float = 1.0
+    extrapolate: bool = True
 
     def __post_init__(self) -> None:
         for name, least in (

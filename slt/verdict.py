@@ -3,16 +3,22 @@
 import numpy as np
 
 from samplers.trace import Trace
+from samplers.tuning import STABILITY
 from slt.diagnostics import MeanSummary
 from slt.estimate import Status
-from slt.llc import frozen_chains, llc_draws, sound_chains
+from slt.llc import distance_travelled, frozen_chains, llc_draws, sound_chains
 from slt.minimum import MinimumCheck
+from slt.step_error import LEAST_DRAWS, StepError
 
 MAX_RHAT = 1.05
 HOPELESS_RHAT = 1.2  # chains that have not met at all
 MIN_ESS = 100.0
+MIN_DISTANCE_ESS = 2.0  # effective draws of |w - w*|² per chain, under minibatches
+STUCK_RHAT = 1.5  # of |w - w*|²: chains that are still where they started
 BELOW_CENTER_NATS = 1.0  # nβ (L(w*) - L(w)) above this, in a share of the draws, is no accident of rounding
 BELOW_CENTER_SHARE = 0.01
+STIFF = 1.0  # ε times curvature: the direction is a quarter too wide
+HOPELESS_SHIFT = 0.5  # share of λ̂ that a step size may make up before the rest is no longer known
 TOLERATED_SHIFT = 0.05  # share of λ̂ by which a gradient at w* may shift it
 
 
@@ -25,10 +31,13 @@ def judge(
     *,
     full_data: bool,
     stopped: str | None,
+    step_error: StepError | None = None,
+    corrected: bool = True,
 ) -> tuple[Status, list[str]]:
     """Status and reasons. 'failed': there is no usable number; 'warning': there is one, with what stands against it.
 
-    `stopped` names the budget that ended the run before the error target was met, if one did.
+    `stopped` names the budget that ended the run before the error target was met, if one did. `corrected` kernels
+    have no bias; that of the others is in `step_error`, if it was measured.
     """
     failed, warnings = [], []
     frozen = frozen_chains(trace)
@@ -47,6 +56,13 @@ def judge(
     if not np.isfinite(summary.std_error):
         failed.append(f"{draws.shape[1]} draws after warm-up are too few for an error: ask for more draws")
     else:
+        unstable, biased = ([], []) if corrected else _step_reasons(summary, step_error, target_error)
+        failed += unstable
+        warnings += biased
+        if not full_data:
+            still, slow = _distance_reasons(trace)
+            failed += still
+            warnings += slow
         failed += _center_reasons(draws, summary, full_data)
         if not failed:
             warnings += _gradient_reasons(summary, minimum)
@@ -64,6 +80,46 @@ def judge(
             warnings.append(f"relative error {relative:.1%} is above the target of {target_error:.1%}{cause}")
     status: Status = "failed" if failed else "warning" if warnings else "ok"
     return status, failed + warnings
+
+
+def _step_reasons(summary: MeanSummary, found: StepError | None, target_error: float) -> tuple[list[str], list[str]]:
+    """What makes the number unusable, and what makes it doubtful, in a step without rejection."""
+    remedy = "give a smaller step_size or a larger gamma, or sampler='hmc'"
+    if found is None:
+        return [], [f"the bias of the step size was not measured: it takes extrapolate=True and {LEAST_DRAWS} draws"]
+    failed: list[str] = []
+    warnings: list[str] = []
+    if found.lost:
+        warnings.append(
+            f"{found.lost} of the chains at twice the step size turned non-finite, so it is near the limit "
+            f"of stability: {remedy}"
+        )
+    if found.stiffness > STIFF:
+        said = (
+            f"step_size times the curvature where the chains ended is {found.stiffness:.2g}, with {STABILITY:g} the "
+            f"limit of stability: they met curvature far above that for which the step was chosen: {remedy}"
+        )
+        (failed if found.stiffness > STABILITY else warnings).append(said)
+    share = found.relative_to(summary.mean)
+    if share > HOPELESS_SHIFT:
+        failed.append(f"the step size shifts llc by {share:.0%}, as chains at twice the step show: {remedy}")
+    elif found.residual > 0.5 * target_error * abs(summary.mean):
+        warnings.append(f"the step size shifts llc by {share:.0%}, too much to be taken out reliably: {remedy}")
+    return failed, warnings
+
+
+def _distance_reasons(trace: Trace) -> tuple[list[str], list[str]]:
+    """Signs that the chains are not yet where the posterior is, which the noise of minibatches hides from λ̂."""
+    found = distance_travelled(trace)
+    if found.ess >= MIN_DISTANCE_ESS * len(sound_chains(trace)) or np.ptp(trace.kept("distance")) == 0:
+        return [], []
+    stuck = found.rhat > STUCK_RHAT
+    said = (
+        f"the chains {'are still near where they started' if stuck else 'move slowly'}: |w - w*|² has an effective "
+        f"sample size of {found.ess:.0f} and R-hat {found.rhat:.2f}: ask for more draws, or a larger gamma, which lets "
+        "steps be longer"
+    )
+    return ([said], []) if stuck else ([], [said])
 
 
 def _gradient_reasons(summary: MeanSummary, minimum: MinimumCheck) -> list[str]:

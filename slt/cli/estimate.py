@@ -55,6 +55,13 @@ def estimate(
         bool, typer.Option("--amp", help="Passes in bfloat16, weights in --dtype: for coarse answers.")
     ] = False,
     memory: Annotated[float, typer.Option(help="GiB that activations may take at once.")] = 1.0,
+    extrapolate: Annotated[
+        bool,
+        typer.Option(
+            "--extrapolate/--no-extrapolate",
+            help="Measure the bias of steps without rejection with chains at twice the step, and take it out.",
+        ),
+    ] = True,
     resume: Annotated[
         Path | None, typer.Option(help="Keep the state of the run in this file, and go on from it if it is there.")
     ] = None,
@@ -109,6 +116,7 @@ def estimate(
         evaluation=evaluation,
         amp=amp,
         memory=memory,
+        extrapolate=extrapolate,
     )
     loaded = load_task(task)
     load_checkpoint(loaded.model, checkpoint)
