@@ -1,6 +1,7 @@
 """`track`: a folder of checkpoints in, the trajectory of the learning coefficient out; killed, it goes on."""
 
 import copy
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -70,7 +71,9 @@ def track(
         scale, total = plan.scale, len(plan.items)
         settings = {**settings, "beta": scale.beta, "gamma": scale.gamma}
         about = type(task.model).__name__ if isinstance(task, Task) else str(task)
-        results.record(scale, vars(_options(settings)), {"task": about, "folder": str(folder)})
+        planned = [{"step": item.candidate.step, "key": item.key} for item in plan.items]
+        about_it = {"task": about, "folder": str(folder), "plan": planned}
+        results.record(scale, vars(_options(settings)), about_it)
         rows: dict[int, dict[str, Any]] = {}
         for item in plan.items:
             finished = results.load(item.candidate.step, item.key) if item.key else None
@@ -86,7 +89,7 @@ def track(
         span = f"steps {plan.items[0].candidate.step} to {plan.items[-1].candidate.step}"
         chosen = f"beta = {scale.beta:.4g}, gamma = {scale.gamma:.4g}, from {scale.reference}"
         say(f"{total} checkpoints, {span}, {len(jobs)} to do; {chosen}")
-        started = written = time.monotonic()
+        started, written = time.monotonic(), -math.inf
         _loaded.clear()
         if not isinstance(task, Task):
             _loaded[version] = loaded

@@ -16,7 +16,7 @@ OWNER = {
 # Lower layers first: a module may import from its own layer and those before it.
 LAYERS = [
     {"files", "records", "losses", "diagnostics", "checkpoint_formats", "linearized", "minimum", "exact",
-     "free_energy_methods", "piecewise", "asymptotics"},
+     "svg", "report_style", "free_energy_methods", "piecewise", "asymptotics"},
     {"task", "checkpoints", "series", "workers", "llc", "zoo", "settings", "temperature_curve", "moves"},
     {"scale", "full_data"},
     {"estimate"},
@@ -29,7 +29,7 @@ LAYERS = [
     {"transitions"},
     {"series_run"},
     {"series_plan"},
-    {"tracking", "tracker"},
+    {"tracking", "tracker", "report"},
     {"validation"},
     {"cli", "__main__"},
 ]  # fmt: skip

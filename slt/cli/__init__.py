@@ -11,6 +11,7 @@ from slt.cli.compare import compare
 from slt.cli.diagnose import diagnose
 from slt.cli.estimate import estimate
 from slt.cli.exact import exact
+from slt.cli.report import report
 from slt.cli.track import track
 from slt.cli.validate import validate
 
@@ -30,7 +31,7 @@ def _common(
     """Local learning coefficients of trained networks, with honest errors and nothing to tune."""
 
 
-for command in (estimate, diagnose, track, compare, exact, validate):
+for command in (estimate, diagnose, track, report, compare, exact, validate):
     app.command()(command)
 
 
