@@ -39,8 +39,9 @@ def track(
 ) -> None:
     """Estimate the learning coefficient of every checkpoint in a folder, and find the transitions.
 
-    Killed at any moment and run again, it goes on where it was. Exit code 0: every checkpoint has a number. 1: some
-    were left out or failed, each named on standard error; the others are done. 2: the input cannot be used.
+    Killed at any moment and run again, it goes on where it was. Exit code 0: every checkpoint was estimated (early ones
+    may be no minimum of the loss, and have no usable number). 1: some could not be read, each named on standard error,
+    the others are done; or none has a usable number. 2: the input cannot be used.
     """
     from slt.series_run import RunFolder
     from slt.tracking import track as run
@@ -63,14 +64,21 @@ def track(
         target_error=target_error,
         max_steps=max_steps,
     )
-    for step, status, reasons in zip(trajectory.step, trajectory.status, trajectory.reasons, strict=True):
-        if status in ("skipped", "failed"):
-            typer.echo(f"slt: step {step} {status}: {reasons}", err=True)
+    outcome = list(zip(trajectory.step.tolist(), trajectory.status, trajectory.reasons, strict=True))
+    for step, status, reasons in outcome:
+        if status == "skipped":
+            typer.echo(f"slt: step {step} skipped: {reasons}", err=True)
+    failed = [(step, reasons) for step, status, reasons in outcome if status == "failed"]
+    if failed:
+        steps = ", ".join(str(step) for step, _ in failed)
+        typer.echo(
+            f"no usable number at {len(failed)} checkpoints (steps {steps}); the last: {failed[-1][1]}", err=True
+        )
     scale = f"n = {trajectory.n:.0f}, beta = {trajectory.beta:.4g}, gamma = {trajectory.gamma:.4g}"
     typer.echo(f"{int(trajectory.usable.sum())} of {len(trajectory.step)} checkpoints have a number, at {scale}")
     found = RunFolder(output).read_transitions()
     for item in found:
         typer.echo(str(item))
     typer.echo(f"{'no' if not found else len(found)} transition{'s' * (len(found) != 1)}; results in {output}")
-    if not trajectory.usable.all():
+    if "skipped" in trajectory.status or not trajectory.usable.any():
         raise typer.Exit(1)
