@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from slt import exact
     from slt.checkpoints import load_checkpoint
     from slt.compare import compare_phases
+    from slt.diagnosis import diagnose
     from slt.estimate import Estimate
     from slt.estimation import estimate_llc
     from slt.free_energy_estimate import FreeEnergyEstimate
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from slt.losses import causal_lm_loss, cross_entropy, gaussian_loss
     from slt.rlct import estimate_rlct
     from slt.rlct_estimate import RLCTEstimate
+    from slt.scale_comparison import compare_scales
+    from slt.scale_curve import scale_curves
+    from slt.scale_ladder import sample_scales
     from slt.task import Task, load_task
     from slt.tracker import Tracker
     from slt.tracking import track
@@ -36,7 +40,9 @@ _HOME = {
     "Transition": "slt.transitions",
     "causal_lm_loss": "slt.losses",
     "compare_phases": "slt.compare",
+    "compare_scales": "slt.scale_comparison",
     "cross_entropy": "slt.losses",
+    "diagnose": "slt.diagnosis",
     "estimate_llc": "slt.estimation",
     "estimate_rlct": "slt.rlct",
     "find_transitions": "slt.transitions",
@@ -46,6 +52,8 @@ _HOME = {
     "load_task": "slt.task",
     "read_trajectory": "slt.trajectory",
     "track": "slt.tracking",
+    "sample_scales": "slt.scale_ladder",
+    "scale_curves": "slt.scale_curve",
     "waic": "slt.information",
 }
 
@@ -61,7 +69,9 @@ __all__ = [
     "Transition",
     "causal_lm_loss",
     "compare_phases",
+    "compare_scales",
     "cross_entropy",
+    "diagnose",
     "estimate_llc",
     "estimate_rlct",
     "exact",
@@ -71,6 +81,8 @@ __all__ = [
     "load_checkpoint",
     "load_task",
     "read_trajectory",
+    "sample_scales",
+    "scale_curves",
     "track",
     "waic",
 ]
