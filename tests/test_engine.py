@@ -276,13 +276,10 @@ def test_passes_in_bfloat16_leave_the_weights_in_float32(evaluation):
 
 
 def test_without_a_compiler_passes_go_on_and_say_so(monkeypatch):
-    def refuse(function, **knobs):
-        def fails(*arguments):
-            raise RuntimeError("InvalidCxxCompiler: no working C++ compiler found")
+    def refuse(graph, inputs, options):
+        raise RuntimeError("InvalidCxxCompiler: no working C++ compiler found")
 
-        return fails
-
-    monkeypatch.setattr(torch, "compile", refuse)
+    monkeypatch.setattr(torch._inductor, "compile", refuse)
     function, plain = small_network("compile"), small_network()
     w, index = rows(function, 3), torch.arange(20)
     function.settle(full_data=False)
@@ -290,6 +287,38 @@ def test_without_a_compiler_passes_go_on_and_say_so(monkeypatch):
         assert torch.equal(a, b)
     assert function.evaluation == "vmap"
     assert "no working C++ compiler" in function.remarks[0]
+
+
+class Branching(nn.Module):
+    """A model whose output depends on the values of its batch by way of Python."""
+
+    def __init__(self, look):
+        super().__init__()
+        self.linear, self.look = nn.Linear(4, 3, dtype=torch.float64), look
+
+    def forward(self, x):
+        return self.linear(x) * self.look(x)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [lambda x: 2.0 if bool(x.mean() > 0) else -1.0, lambda x: float(x.sum()), lambda x: float(x.numpy().sum())],
+    ids=["branch", "number", "numpy"],
+)
+def test_what_a_model_makes_of_values_in_python_is_never_compiled_into_it(look):
+    x, y = torch.randn(40, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3
+    functions = [
+        ModuleLoss(Branching(look), cross_entropy, DataSource((x, y)), evaluation=evaluation)
+        for evaluation in ("compile", "loop")
+    ]
+    functions[0].settle(full_data=False)
+    w = rows(functions[1], 2)
+    for index in (torch.arange(20), torch.arange(20) + 20):
+        (value, slope), (expected, gradient) = (function.value_and_grad(w, index) for function in functions)
+        torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
+        torch.testing.assert_close(slope, gradient, rtol=1e-12, atol=1e-14)
+    assert functions[0].evaluation == "vmap"
+    assert "not compiled" in functions[0].remarks[0]
 
 
 @pytest.mark.slow
