@@ -34,7 +34,8 @@ def summarize_mean(draws: np.ndarray, shared_noise: bool = False) -> MeanSummary
     std_error = max(_mcse(draws), _between_chains(draws))
     if shared_noise:
         std_error = max(std_error, _mcse(draws.mean(0, keepdims=True)))
-    return MeanSummary(float(draws.mean()), std_error, float(az.rhat(draws)), bulk_ess(draws))
+    rhat = float(az.rhat(draws)) if len(draws) > 1 else np.nan  # ArviZ would say NaN too, and log a warning
+    return MeanSummary(float(draws.mean()), std_error, rhat, bulk_ess(draws))
 
 
 def bulk_ess(draws: np.ndarray) -> float:
