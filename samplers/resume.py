@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from samplers.adaptive_preconditioner import Adam, RMSprop
 from samplers.batches import Batches
-from samplers.constraints import Free
+from samplers.constraints import Free, GradientHyperplane
 from samplers.errors import InputError
 from samplers.gradient import ControlVariate, Plain
 from samplers.hmc import HMC
@@ -30,7 +30,7 @@ _PARTS = {
     part.__name__: part
     for part in (
         SGLD, SGHMC, SGNHT, HMC, RMSprop, Adam, NoiseCompensation, Identity, Scaling, Diagonal, LowRank,
-        Plain, ControlVariate, Free, Uncompensated,
+        Plain, ControlVariate, Free, GradientHyperplane, Uncompensated,
     )
 }  # fmt: skip
 
@@ -51,6 +51,8 @@ def pack(value: Any) -> Any:
         content = {name: pack(part) for name, part in vars(value).items()}
     else:
         content = {}  # what it keeps, it computes again
+        if getattr(value, "mask", None) is not None:
+            raise InputError(f"a kernel with a mask in its {kind.__name__} cannot be saved")
     return {"part": kind.__name__, "content": content}
 
 

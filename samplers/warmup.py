@@ -8,6 +8,7 @@ from torch import Tensor
 
 from samplers.adaptive_preconditioner import RMSprop
 from samplers.batches import Batches
+from samplers.constraints import Constraint, Free
 from samplers.coupling import Start
 from samplers.engine import LossFunction
 from samplers.hmc import HMC
@@ -98,6 +99,7 @@ def warm_up_hmc(
     name: str,
     step_size: float | None,
     preconditioner: str,
+    constraint: Constraint | None = None,
 ) -> WarmedUp:
     """Anneal from β = 0 to the target by sequential Monte Carlo, then settle the step size of HMC (or MALA) there.
 
@@ -111,13 +113,14 @@ def warm_up_hmc(
     target, gamma = float(posterior.beta.max()), float(posterior.gamma.max())
     relative = posterior.beta / target if target > 0 else posterior.beta
     epsilon, gradients = step_size or 0.5 / gamma, 0
+    within = constraint or Free()
     metric: Preconditioner = choose_preconditioner("identity", posterior, position, noise, None)
 
     def kernel() -> HMC:
         if name == "mala":
-            return HMC(epsilon, 1, metric, jitter=0.0, caution=CAUTION)
+            return HMC(epsilon, 1, metric, jitter=0.0, caution=CAUTION, constraint=within)
         steps = round(TRAJECTORY_ANGLE / (gamma * epsilon) ** 0.5)
-        return HMC(epsilon, min(MAX_LEAPFROG, max(1, steps)), metric, caution=CAUTION)
+        return HMC(epsilon, min(MAX_LEAPFROG, max(1, steps)), metric, caution=CAUTION, constraint=within)
 
     run = Run(posterior.tempered(0.0 * relative), kernel(), position, noise=noise, batches=batches)
 

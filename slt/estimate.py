@@ -32,7 +32,8 @@ class Estimate:
     `std_error` is the standard error, of Monte Carlo and of what the step size may still bias, and `interval` the 95%
     interval it gives; `rhat` and `ess` are the rank-normalized split R-hat and the bulk effective sample size of the
     draws after warm-up. `step_error` is the bias of the step that was measured and taken out of λ̂ (None: a kernel
-    without one); the trace still has it. `status` is 'ok',
+    without one); the trace still has it. `heat` is the heat capacity (nβ)² Var L, a second estimate of λ that needs no
+    L(w*), equal to it on a plateau. `status` is 'ok',
     'warning' or 'failed', `reasons` say why in words. `minimum` is what the gradient at w* says of it, `sensitivity`
     (full-data runs only) how λ̂ would change with β and γ, `choices` what the program chose, each with its reason,
     `remarks` what did not go as planned without harm to the number (memory that ran out, a model that does not
@@ -72,6 +73,8 @@ class Estimate:
     trace: Trace = field(repr=False)
     remarks: tuple[str, ...] = ()
     step_error: StepError | None = None
+    heat: float = math.nan
+    heat_error: float = math.nan
 
     def __str__(self) -> str:
         scale = f"at n·beta = {self.n * self.beta:.4g}, gamma = {self.gamma:.4g}"
@@ -104,7 +107,7 @@ class Estimate:
             "gradient_norm": self.minimum.gradient_norm,
             "gradient_noise": self.minimum.noise_norm,
             "shift": self.minimum.shift,
-            "heat_capacity": found.heat_capacity if found else None,
+            "heat_capacity": self.heat,
             "beta_slope": found.beta_slope.value if found else None,
             "gamma_slope": found.gamma_slope.value if found else None,
             "step_shift": self.step_error.shift if self.step_error else None,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from samplers.engine import LossFunction, ModuleLoss, PerSampleLoss, Potential
@@ -17,14 +18,16 @@ from samplers.trace import Trace, concatenate
 from samplers.warmup import WarmedUp
 from slt.choices import explain
 from slt.estimate import Estimate
-from slt.llc import sound_chains
+from slt.heat_capacity import disagreements, heat_capacity
+from slt.llc import llc_from_trace, sound_chains
 from slt.losses import default_loss
 from slt.minimum import check_minimum
 from slt.progress import Progress, show_progress
-from slt.recording import record
+from slt.recording import record, record_nuts
 from slt.run_file import RunFile
 from slt.scale import sensitivity
 from slt.settings import Settings, choose_device, choose_dtype, default_beta, default_gamma
+from slt.soundness import drifted, kinks, too_few_data, unlike_data
 from slt.starting import warm_up
 from slt.step_error import LEAST_DRAWS, StepError, corrected, measure_step_error
 from slt.task import DataSource
@@ -74,6 +77,8 @@ def estimate_llc(
         amp=options.amp,
         memory=round(options.memory * 2**30),
     )
+    if resume is not None and options.sampler == "nuts":
+        raise InputError("NUTS runs in one piece: leave resume out, or use sampler 'hmc'")
     saved = None if resume is None else RunFile(resume, function, source.digest(), options)
     with show_progress(progress) as report:
         result = _sample(function, function.center, source.n, options, report, started, saved)
@@ -82,7 +87,7 @@ def estimate_llc(
         checkpoint=checkpoint,
         evaluation=function.evaluation,
         dtype=str(dtype).removeprefix("torch."),
-        remarks=tuple(function.remarks),
+        remarks=(*_precision(model, dtype), *result.remarks, *function.remarks),
     )
 
 
@@ -129,7 +134,8 @@ def _sample(
     if not math.isfinite(center_loss):
         raise InputError(f"the loss at the given weights is {center_loss}: check the weights and the data")
     report.stage("warm-up")
-    minimum = check_minimum(posterior, n)
+    concerns = unlike_data(function, center_loss) if isinstance(function, ModuleLoss) else []
+    minimum, remarks = check_minimum(posterior, n), kinks(posterior)
     found = saved.load(posterior, center_loss) if saved else None
     name, preconditioner, ready, trace = found or (*warm_up(posterior, n, options), None)
 
@@ -143,13 +149,27 @@ def _sample(
     if isinstance(function, ModuleLoss) and _compiles(options, ready):
         function.settle(full)
     share = MONTE_CARLO_SHARE if ready.start else 1.0
-    trace, summary, stopped = record(trace, ready, options, n * beta, full, report, started, save, share)
-    gradients = ready.gradients + ready.gradients_per_step * (options.thin or 1) * trace.loss.shape[1]
+    if name == "nuts":
+        trace, made = record_nuts(posterior, ready, options)
+        summary, stopped = llc_from_trace(trace, n * beta, shared_noise=False), None
+        gradients = ready.gradients + made
+    else:
+        trace, summary, stopped = record(trace, ready, options, n * beta, full, report, started, save, share)
+        gradients = ready.gradients + ready.gradients_per_step * (options.thin or 1) * trace.loss.shape[1]
     step_error: StepError | None = None
-    if ready.start and trace.draws >= LEAST_DRAWS and len(sound_chains(trace)):
+    if ready.start and trace.loss.shape[1] >= LEAST_DRAWS and len(sound_chains(trace)):
         report.stage("step size")
         step_error = measure_step_error(ready.run, ready.start, trace, options.thin or 1, n * beta, options.seed)
         summary, gradients = corrected(summary, step_error), gradients + step_error.gradients
+    found_sensitivity = sensitivity(trace, n * beta, gamma) if full and len(sound_chains(trace)) else None
+    heat = heat_capacity(trace, n * beta, full)
+    if options.remedy == "heat-capacity":
+        summary = heat
+        remarks.append("remedy: llc is the heat capacity (n·beta)² Var L, which needs no L(w*)")
+    elif options.remedy:
+        remarks.append("remedy: chains are kept in the hyperplane through w* normal to the gradient there")
+    else:
+        concerns += disagreements(summary, heat, found_sensitivity)
     status, reasons = judge(
         trace,
         summary,
@@ -160,8 +180,10 @@ def _sample(
         stopped=stopped,
         step_error=step_error,
         corrected=ready.run.kernel.full_data,
+        remedy=options.remedy,
+        concerns=concerns + too_few_data(n, function.dimension, summary.mean),
+        broken=drifted(center_loss, float(function.value(posterior.centers)[0])),
     )
-    found_sensitivity = sensitivity(trace, n * beta, gamma) if full and len(sound_chains(trace)) else None
     choices = explain(options, ready, name, preconditioner, trace)
     if ready.burn_in is not None:
         trace = replace(concatenate([ready.burn_in, trace]), warmup=ready.burn_in_draws + trace.warmup)
@@ -197,9 +219,24 @@ def _sample(
         minimum=minimum,
         sensitivity=found_sensitivity,
         step_error=step_error,
+        heat=heat.mean,
+        heat_error=heat.std_error,
+        remarks=tuple(remarks),
         choices=choices,
         trace=replace(trace, attributes={"n": n, "beta": beta, "gamma": gamma, "seed": options.seed}),
     )
+
+
+def _precision(model: nn.Module, dtype: torch.dtype) -> list[str]:
+    """What is to be said of weights in half precision."""
+    own = {p.dtype for p in model.parameters() if p.is_floating_point() and p.dtype.itemsize < dtype.itemsize}
+    names = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in own if kind.itemsize < 4))
+    if not names:
+        return []
+    return [
+        f"the weights are {names}: chains run in {str(dtype).removeprefix('torch.')}, around w* as rounded, which need "
+        "not be the minimum that training found"
+    ]
 
 
 def _mean_acceptance(trace: Trace) -> float:

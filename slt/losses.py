@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -56,24 +57,33 @@ def causal_lm_loss(output: Any, labels: Tensor) -> Tensor:
     return losses.sum(1) / (following != -100).sum(1).clamp(min=1)
 
 
-def gaussian_loss(noise_variance: float) -> Callable[[Any, Tensor], Tensor]:
-    """½|y - f|²/σ² per sample, in nats, summed over the outputs: regression with known noise variance σ².
+@dataclass(frozen=True)
+class GaussianLoss:
+    """½|y - f|²/σ² per sample; `noise_variance` is σ²."""
 
-    The constant ½ log(2πσ²) per output cancels in every learning coefficient and is left out.
-    """
-    if not (noise_variance > 0 and math.isfinite(noise_variance)):
-        raise InputError(f"the noise variance must be positive and finite, got {noise_variance}")
+    noise_variance: float
 
-    def loss(output: Any, target: Tensor) -> Tensor:
+    def __post_init__(self) -> None:
+        if not (self.noise_variance > 0 and math.isfinite(self.noise_variance)):
+            raise InputError(f"the noise variance must be positive and finite, got {self.noise_variance}")
+
+    def __call__(self, output: Any, target: Tensor) -> Tensor:
+        """Loss per sample (B,), in nats, for output and target of one shape (B, ...)."""
         prediction = _logits(output)
         if prediction.shape != target.shape:
             raise InputError(
                 f"squared error needs output and target of one shape, got {tuple(prediction.shape)} and "
                 f"{tuple(target.shape)}"
             )
-        return 0.5 * (prediction - target).square().flatten(1).sum(1) / noise_variance
+        return 0.5 * (prediction - target).square().flatten(1).sum(1) / self.noise_variance
 
-    return loss
+
+def gaussian_loss(noise_variance: float) -> Callable[[Any, Tensor], Tensor]:
+    """½|y - f|²/σ² per sample, in nats, summed over the outputs: regression with known noise variance σ².
+
+    The constant ½ log(2πσ²) per output cancels in every learning coefficient and is left out.
+    """
+    return GaussianLoss(noise_variance)
 
 
 def default_loss(output: Any, target: Any) -> Tensor:

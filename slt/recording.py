@@ -4,6 +4,11 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from torch import Tensor
+
+from samplers.engine import LossFunction
+from samplers.posterior import LocalPosterior
+from samplers.pyro_nuts import nuts
 from samplers.run import Run
 from samplers.trace import Trace, concatenate
 from samplers.warmup import WarmedUp
@@ -16,6 +21,7 @@ from slt.verdict import MAX_RHAT, MIN_DISTANCE_ESS, MIN_ESS
 SGLD_BLOCK, HMC_BLOCK = 500, 25
 HOPELESS_ESS, HOPELESS_Z = 400, 6  # a negative llc known this well needs no more draws
 MIN_DRAWS = 50  # after warm-up, before a run may stop at its error target
+NUTS_DRAWS, NUTS_WARMUP = 250, 150
 SAVE_SECONDS = 20.0  # between saves inside a block
 GOING_ON = "going on"
 
@@ -63,6 +69,32 @@ def record(
         if stopped != GOING_ON:
             return trace, summary, stopped
         look = min(look + max(least, look // 4), wanted or most)
+
+
+def record_nuts(posterior: LocalPosterior, ready: WarmedUp, options: Settings) -> tuple[Trace, int]:
+    """Draws by NUTS from chains that are warmed up, and the gradients per chain they took, adaptation included.
+
+    NUTS runs in one piece, without an error target: 250 draws per chain unless asked for more.
+    """
+    counting = _Counting(posterior.loss)
+    draws = options.draws or NUTS_DRAWS
+    adapt = NUTS_WARMUP if options.warmup is None else options.warmup
+    trace = nuts(posterior.on(counting), ready.run.position, draws, warmup=adapt, seed=options.seed)
+    return trace, round(counting.gradients / trace.chains)
+
+
+class _Counting:
+    """A loss that counts the gradients asked of it."""
+
+    def __init__(self, loss: LossFunction):
+        self._loss, self.dimension, self.gradients = loss, loss.dimension, 0
+
+    def value(self, w: Tensor, index: Tensor | None = None) -> Tensor:
+        return self._loss.value(w, index)
+
+    def value_and_grad(self, w: Tensor, index: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.gradients += len(w)
+        return self._loss.value_and_grad(w, index)
 
 
 def _stopped(

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from samplers.errors import InputError
 from samplers.kernel import Kernel
-from samplers.registry import KERNELS
+from samplers.registry import NAMES
 
-SAMPLERS = ("auto", *KERNELS)
+SAMPLERS = ("auto", *NAMES)
+REMEDIES = ("gradient-normal", "heat-capacity")
 PRECONDITIONERS = ("auto", "identity", "diagonal")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 LOCALITY_RADIUS = 0.3
@@ -25,6 +26,8 @@ class Settings:
     passes in bfloat16 autocast, weights and noise in `dtype`; differences of losses below bfloat16's precision are
     lost, so that it suits only coarse answers. `memory`: GiB that activations may take at once. `extrapolate`: measure
     the bias that a step without rejection has, with some of the chains at twice the step, and take it out of λ̂.
+    `remedy`, for a w* that is no minimum: 'gradient-normal' keeps the chains in the hyperplane through w* normal to the
+    gradient there, 'heat-capacity' takes (nβ)² Var L, which needs no L(w*), for λ̂.
     """
 
     chains: int = 8
@@ -47,6 +50,7 @@ class Settings:
     amp: bool = False
     memory: float = 1.0
     extrapolate: bool = True
+    remedy: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -70,6 +74,8 @@ class Settings:
             raise InputError(f"seed must be a whole number of at least 0, got {self.seed!r}")
         if isinstance(self.sampler, str) and self.sampler not in SAMPLERS:
             raise InputError(f"sampler must be one of {', '.join(SAMPLERS)}, or a kernel, got {self.sampler!r}")
+        if self.remedy not in (None, *REMEDIES):
+            raise InputError(f"remedy must be one of {', '.join(REMEDIES)}, got {self.remedy!r}")
         if self.preconditioner not in PRECONDITIONERS:
             raise InputError(f"preconditioner must be one of {', '.join(PRECONDITIONERS)}, got {self.preconditioner!r}")
 

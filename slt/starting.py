@@ -4,12 +4,13 @@ import math
 from dataclasses import replace
 
 from samplers.batches import Batches
+from samplers.constraints import Free, GradientHyperplane
 from samplers.coupling import Start
 from samplers.errors import InputError
 from samplers.noise import ChainNoise
 from samplers.posterior import LocalPosterior
 from samplers.preconditioner import Identity
-from samplers.registry import make_kernel
+from samplers.registry import FULL_DATA, make_kernel
 from samplers.run import Run
 from samplers.tuning import LangevinKernel
 from samplers.warmup import WarmedUp, warm_up_hmc, warm_up_sgld
@@ -36,6 +37,10 @@ def _warm_up(posterior: LocalPosterior, n: int, options: Settings) -> tuple[str,
     position = posterior.draw_localizer(options.chains, noise)
     kernel = options.sampler
     if not isinstance(kernel, str):
+        if options.remedy == "gradient-normal":
+            raise InputError(
+                "a composed kernel has its own constraint: give it GradientHyperplane() in the place of remedy"
+            )
         batches = Batches(n, None if kernel.full_data else options.batch_size, options.seed)
         run = Run(posterior, kernel, position, noise=noise, batches=batches)
         return (
@@ -43,8 +48,9 @@ def _warm_up(posterior: LocalPosterior, n: int, options: Settings) -> tuple[str,
             "as composed",
             WarmedUp(run, getattr(kernel, "step_size", math.nan), 0, 1),
         )
+    constraint = GradientHyperplane() if options.remedy == "gradient-normal" else Free()
     name = choose_sampler(n, posterior.dimension, options.batch_size) if kernel == "auto" else kernel
-    if name in ("hmc", "mala"):
+    if name in FULL_DATA:
         if options.batch_size not in (None, n):
             raise InputError(
                 f"sampler {name!r} is Metropolis-corrected and needs the full data: leave batch_size unset"
@@ -55,13 +61,15 @@ def _warm_up(posterior: LocalPosterior, n: int, options: Settings) -> tuple[str,
             position,
             noise,
             Batches(n, None, options.seed),
-            name=name,
+            name="hmc" if name == "nuts" else name,
             step_size=options.step_size,
             preconditioner=preconditioner,
+            constraint=constraint,
         )
         return name, preconditioner, ready
     kernel = make_kernel(name, 1.0)
     assert isinstance(kernel, LangevinKernel)  # the other names are dealt with above
+    kernel = replace(kernel, constraint=constraint)
     own = not isinstance(kernel.preconditioner, Identity)
     preconditioner = options.preconditioner
     if preconditioner == "auto":

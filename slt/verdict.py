@@ -1,5 +1,7 @@
 """The verdict on a run: what is wrong with it, in words, and whether the number can be used."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from samplers.trace import Trace
@@ -19,6 +21,8 @@ BELOW_CENTER_NATS = 1.0  # nβ (L(w*) - L(w)) above this, in a share of the draw
 BELOW_CENTER_SHARE = 0.01
 STIFF = 1.0  # ε times curvature: the direction is a quarter too wide
 HOPELESS_SHIFT = 0.5  # share of λ̂ that a step size may make up before the rest is no longer known
+REMEDY = "remedy='gradient-normal' or 'heat-capacity'"
+STUCK_ACCEPTANCE = 0.005  # mean over a chain's draws
 TOLERATED_SHIFT = 0.05  # share of λ̂ by which a gradient at w* may shift it
 
 
@@ -33,13 +37,17 @@ def judge(
     stopped: str | None,
     step_error: StepError | None = None,
     corrected: bool = True,
+    remedy: str | None = None,
+    concerns: Sequence[str] = (),
+    broken: Sequence[str] = (),
 ) -> tuple[Status, list[str]]:
     """Status and reasons. 'failed': there is no usable number; 'warning': there is one, with what stands against it.
 
     `stopped` names the budget that ended the run before the error target was met, if one did. `corrected` kernels
-    have no bias; that of the others is in `step_error`, if it was measured.
+    have no bias; that of the others is in `step_error`, if it was measured. `remedy` is what was done about a w* that
+    is not a minimum. `concerns` and `broken` are further reasons, for 'warning' and for 'failed'.
     """
-    failed, warnings = [], []
+    failed, warnings = list(broken), list(concerns)
     frozen = frozen_chains(trace)
     if len(frozen) == trace.chains:
         first = min(chain.draw for chain in frozen)
@@ -63,9 +71,11 @@ def judge(
             still, slow = _distance_reasons(trace)
             failed += still
             warnings += slow
-        failed += _center_reasons(draws, summary, full_data)
-        if not failed:
-            warnings += _gradient_reasons(summary, minimum)
+        failed += _stuck_reasons(trace, draws)
+        if remedy != "heat-capacity":  # which holds nothing against L(w*)
+            failed += _center_reasons(draws, summary, full_data)
+            if remedy is None and not failed:
+                warnings += _gradient_reasons(summary, minimum)
         if summary.rhat > MAX_RHAT:
             means = draws.mean(1)
             (failed if summary.rhat > HOPELESS_RHAT else warnings).append(
@@ -122,9 +132,22 @@ def _distance_reasons(trace: Trace) -> tuple[list[str], list[str]]:
     return ([said], []) if stuck else ([], [said])
 
 
+def _stuck_reasons(trace: Trace, draws: np.ndarray) -> list[str]:
+    """Chains that hardly moved while others did."""
+    sound = sound_chains(trace)
+    acceptance = trace.kept("acceptance")[sound]
+    still = np.ptp(draws, axis=1) == 0
+    if np.isfinite(acceptance).all():
+        still |= acceptance.mean(1) < STUCK_ACCEPTANCE
+    if not still.any() or np.ptp(trace.kept("distance")[sound]) == 0 or np.ptp(draws) == 0:
+        return []
+    names = ", ".join(str(chain) for chain in sound[still])
+    return [f"stuck: chain {names} did not move, refused at every step: use a smaller step_size or a larger gamma"]
+
+
 def _gradient_reasons(summary: MeanSummary, minimum: MinimumCheck) -> list[str]:
     """Signs in the gradient and the curvature that w* is not a local minimum."""
-    remedy = "w* is not a local minimum: train further, or use a larger gamma"
+    remedy = f"w* is not a local minimum: train further, use a larger gamma, or {REMEDY}"
     norm = f"|gradient| at w* is {minimum.gradient_norm:.2g} (the data's sampling noise: {minimum.noise_norm:.2g})"
     if minimum.saddle:
         return [f"{norm} and the localized posterior curves downwards there: {remedy}"]
@@ -135,7 +158,7 @@ def _gradient_reasons(summary: MeanSummary, minimum: MinimumCheck) -> list[str]:
 
 def _center_reasons(draws: np.ndarray, summary: MeanSummary, full_data: bool) -> list[str]:
     """Signs that w* is not a local minimum at this scale."""
-    remedy = "w* is not a local minimum of the loss at this scale: train further, or use a larger gamma"
+    remedy = f"w* is not a local minimum of the loss at this scale: train further, use a larger gamma, or {REMEDY}"
     if summary.mean < -2 * summary.std_error and summary.std_error > 0:
         return [f"llc is negative beyond its error, so the chains found losses below L(w*): {remedy}"]
     below = float((draws < -BELOW_CENTER_NATS).mean()) if full_data else 0.0

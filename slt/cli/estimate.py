@@ -37,8 +37,8 @@ def estimate(
     sampler: Annotated[
         str,
         typer.Option(
-            help="auto, hmc, mala, sgld, sgld-cv, psgld, adam-sgld, sghmc or sgnht. auto: hmc where a pass over the "
-            "data is cheap, else sgld-cv."
+            help="auto, hmc, mala, nuts, sgld, sgld-cv, psgld, adam-sgld, sghmc or sgnht. auto: hmc where a pass over "
+            "the data is cheap, else sgld-cv."
         ),
     ] = "auto",
     preconditioner: Annotated[
@@ -62,6 +62,13 @@ def estimate(
             help="Measure the bias of steps without rejection with chains at twice the step, and take it out.",
         ),
     ] = True,
+    remedy: Annotated[
+        str | None,
+        typer.Option(
+            help="For a w* that is no minimum: gradient-normal (chains stay normal to the gradient at w*) or "
+            "heat-capacity (llc from the variance of the loss, without L(w*))."
+        ),
+    ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Keep the state of the run in this file, and go on from it if it is there.")
     ] = None,
@@ -94,8 +101,8 @@ def estimate(
     for output in (plot, save):
         if output is not None:
             check_writable(output)
-    if ladder and (plot is not None or resume is not None):
-        raise InputError("--ladder does not go with --plot or --resume: leave them out")
+    if ladder and (plot is not None or resume is not None or remedy is not None):
+        raise InputError("--ladder does not go with --plot, --resume or --remedy: leave them out")
     settings = Settings(
         chains=chains,
         warmup=warmup,
@@ -117,6 +124,7 @@ def estimate(
         amp=amp,
         memory=memory,
         extrapolate=extrapolate,
+        remedy=remedy,
     )
     loaded = load_task(task)
     load_checkpoint(loaded.model, checkpoint)
