@@ -150,7 +150,7 @@ def main() -> int:
     names, seeds = (POTENTIALS[:2], 2) if arguments.quick else (POTENTIALS, arguments.seeds)
     print(HEADER)
     rows = []
-    for name in (*([NETWORK] if arguments.network else []), *names):
+    for name in (*names, *([NETWORK] if arguments.network else [])):
         rows.append(linearized_digits(1) if name == NETWORK else potential(name, seeds))
         print(line(rows[-1]), flush=True)
         if arguments.output:
