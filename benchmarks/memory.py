@@ -47,7 +47,15 @@ def measure(chains: int) -> dict[str, Any]:
     model = mlp(INPUTS, WIDTH, WIDTH, WIDTH, 10)
     data = torch.randn(SAMPLES, INPUTS), torch.randint(0, 10, (SAMPLES,))
     warm = mlp(INPUTS, 8, 10)
-    knobs = {"sampler": SGLD(1e-8), "batch_size": BATCH, "draws": STEPS, "warmup": 0, "gamma": 1e4, "progress": False}
+    knobs = {
+        "sampler": SGLD(1e-8),
+        "batch_size": BATCH,
+        "draws": STEPS,
+        "warmup": 0,
+        "gamma": 1e4,
+        "progress": False,
+        "extrapolate": False,
+    }
     slt.estimate_llc(warm, data, **knobs)  # libraries and thread pools are loaded by now
     activations = ModuleLoss(model, cross_entropy, DataSource(data)).activation_bytes * BATCH
     gc.collect()

@@ -65,7 +65,7 @@ def measure_slt(workload: Workload, evaluation: str) -> dict[str, Any]:
         estimate = slt.estimate_llc(
             model, (inputs, targets), loss_of(workload), sampler=SGLD(STEP_SIZE), chains=workload.chains,
             batch_size=workload.batch, draws=workload.steps, warmup=0, gamma=GAMMA, beta=N_BETA / workload.samples,
-            evaluation=evaluation, progress=False,
+            evaluation=evaluation, extrapolate=False, progress=False,
         )  # fmt: skip
     finally:
         Run.step = step  # type: ignore[method-assign]
