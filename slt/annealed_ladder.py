@@ -20,6 +20,7 @@ MAX_STAGES = 300
 MAX_BATCHES = 4  # times the particles asked for, while m is not settled
 MIN_ANCESTORS = 4.0  # initial particles of a group with descendants: with fewer, the group is one draw many times over
 SETTLED = 0.95  # probability of the best m
+OPEN = 0.4  # the same, where more particles are not likely to settle anything
 MAX_ERROR = 0.02  # of λ
 ZERO = 2e-3  # a curve that ends below this has λ = 0
 
@@ -78,9 +79,11 @@ def climb(
         found.fit = fit_asymptotics(*found.slopes, local.dimension)
     lap = time.monotonic() - started
     for batch in range(1, MAX_BATCHES):
-        if found.settled or (deadline is not None and time.monotonic() + lap > deadline):
-            break
         best = found.fit.best
+        if found.settled or found.fit.probabilities[best] < OPEN:
+            break
+        if deadline is not None and time.monotonic() + lap > deadline:
+            break
         say(f"m = {best} with probability {found.fit.probabilities[best]:.2f}: {GROUPS * size} more particles")
         annealing = Annealing(local, groups=GROUPS, size=size, seed=seed, first_group=GROUPS * batch)
         found.stages = [stage.joined(annealing.advance(stage.log_t)) for stage in found.stages]

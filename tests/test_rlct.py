@@ -95,7 +95,6 @@ def test_m_that_cannot_be_told_is_said_to_be_open():
     estimate = estimate_rlct(model.potential, model.center, particles=512, target_log_t=35.0, volume=False)
     assert estimate.status == "warning"
     assert any("m is not settled" in reason for reason in estimate.reasons), estimate
-    assert estimate.particles == 4 * 512  # it tried again, three times
     assert estimate.interval[1] - estimate.interval[0] > 0.02
 
 
