@@ -4,13 +4,14 @@ Synthetic: λ between 3 and 300 over 40, 60 or 100 log-spaced checkpoints, level
 (shoulders: 2.6 to 6.4 in two steps), standard errors of 3 to 5% each, reported to within 12%. Staircases of jumps,
 ramps of 4 to 12 checkpoints, shoulders (a ramp that pauses half way, or slows down), smooth (logistic) staircases, and
 constant series. A boundary is a jump, or an end of a ramp; it is found if a detected one lies within 2 checkpoints.
-Detectors that need a penalty or a threshold get the one that does best on the very series they are judged on.
+Intervals are those of the first series of each family, for the bootstrap takes its time; so are the other detectors.
+Those that need a penalty or a threshold get the one that does best on the very series they are judged on.
 
 The published series (Hoogland et al. 2024) is a CSV with columns seed, step, loss, llc. It is no part of this
 repository: give its path with --icl. Its stages end at 1k, 40k, 126k and 320k steps; an end of a stage is found if the
 end (or, where λ̂ turns back, the turn) of a transition lies within 25% of it.
 
-    python -m benchmarks.transitions [--series 120] [--icl FILE] [--output benchmarks/results/transitions.json]
+    python -m benchmarks.transitions [--series 104] [--icl FILE] [--output benchmarks/results/transitions.json]
 """
 
 from __future__ import annotations
@@ -147,27 +148,30 @@ def others() -> dict[str, tuple[Callable[[Series, float], list[float]], np.ndarr
         return detect
 
     # Relative errors: on log λ they are all the same, which is what a cost without known errors wants.
-    penalties = np.geomspace(2, 300, 12)
+    penalties = np.geomspace(3, 300, 10)
     detectors["PELT, l2"] = wrap(lambda: ruptures.Pelt("l2", min_size=1, jump=1), True), penalties
     detectors["PELT, continuous linear"] = wrap(lambda: ruptures.Pelt("clinear", min_size=2, jump=1), True), penalties
-    detectors["KernelCPD, rbf"] = wrap(lambda: ruptures.KernelCPD("rbf", min_size=1), True), np.geomspace(0.2, 20, 12)
+    detectors["KernelCPD, rbf"] = wrap(lambda: ruptures.KernelCPD("rbf", min_size=1), True), np.geomspace(0.2, 20, 10)
     return detectors
 
 
-def synthetic(count: int, replicates: int) -> dict[str, Any]:
+def synthetic(count: int, few: int, replicates: int) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     series = [make(family, rng) for family in FAMILIES for _ in range(count)]
+    first = {family * count + k for family in range(len(FAMILIES)) for k in range(min(few, count))}
     counts: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
     covered: dict[str, list[bool]] = defaultdict(list)
     alarms, started = [], time.monotonic()
-    for item in series:
-        found = ours(item, replicates)
+    tallies: dict[int, tuple[int, int, int]] = {}
+    for number, item in enumerate(series):
+        found = ours(item, replicates if number in first else 1)
         *tally, matched = score(item, [position for position, _ in found])
         if item.family == "constant":
             alarms.append(len(found) - sum("start" in intervals for _, intervals in found))  # a ramp is one, not two
         else:
             counts[item.family].append(tuple(tally))
-        for i, j in matched:
+        tallies[number] = tuple(tally)
+        for i, j in matched if number in first else ():
             position, which = item.boundaries[i]
             interval = found[j][1].get(which) or next(iter(found[j][1].values()))
             covered[item.family].append(interval[0] <= position <= interval[1])
@@ -183,24 +187,23 @@ def synthetic(count: int, replicates: int) -> dict[str, Any]:
         "coverage_by_family": {name: [float(np.mean(hits)), len(hits)] for name, hits in covered.items()},
         "others": {},
     }
+    print(json.dumps(result, indent=2), flush=True)
+    judged = [number for number in sorted(first) if series[number].family in sharp]
+    result["ours_on_the_first"] = f1([tallies[number] for number in judged])
     for name, (detect, knobs) in others().items():
         best: dict[str, Any] = {"f1": -1.0}
         for knob in knobs:
-            tallies = {item_id: score(item, detect(item, knob))[:3] for item_id, item in enumerate(series)}
-            sharp_tallies = [tallies[k] for k, item in enumerate(series) if item.family in sharp]
-            if f1(sharp_tallies) > best["f1"]:
-                false = [tallies[k][1] for k, item in enumerate(series) if item.family == "constant"]
-                by_family = {
-                    family: f1([tallies[k] for k, item in enumerate(series) if item.family == family])
-                    for family in FAMILIES[:4]
-                }
-                best = {
-                    "f1": f1(sharp_tallies),
-                    "f1_by_family": by_family,
-                    "false_alarms_per_constant_series": float(np.mean(false)),
-                    "knob": float(knob),
-                }
+            theirs = {number: score(series[number], detect(series[number], knob))[:3] for number in first}
+            if f1([theirs[number] for number in judged]) > best["f1"]:
+                best = {"f1": f1([theirs[number] for number in judged]), "knob": float(knob)}
+                for family in FAMILIES:
+                    members = [theirs[number] for number in first if series[number].family == family]
+                    if family == "constant":
+                        best["false_alarms_per_constant_series"] = float(np.mean([alarm for _, alarm, _ in members]))
+                    else:
+                        best[f"f1 {family}"] = f1(members)
         result["others"][name] = best
+        print(f"{name}: {best}", flush=True)
     return result
 
 
@@ -223,16 +226,21 @@ def published(path: Path, replicates: int) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Detection of transitions, measured")
-    parser.add_argument("--series", type=int, default=120, help="of each of the five families")
-    parser.add_argument("--replicates", type=int, default=100, help="of the bootstrap")
-    parser.add_argument("--quick", action="store_true", help="6 series of each family, 20 replicates")
+    parser.add_argument("--series", type=int, default=104, help="of each of the five families")
+    parser.add_argument("--first", type=int, default=30, help="of each family, for intervals and other detectors")
+    parser.add_argument("--replicates", type=int, default=60, help="of the bootstrap")
+    parser.add_argument("--quick", action="store_true", help="a few series")
     parser.add_argument("--icl", type=Path, help="the published series")
     parser.add_argument("--output", type=Path, help="write the results as JSON")
     arguments = parser.parse_args()
-    count, replicates = (6, 20) if arguments.quick else (arguments.series, arguments.replicates)
-    result: dict[str, Any] = {"command": "python -m benchmarks.transitions", "synthetic": synthetic(count, replicates)}
+    count, few, replicates = arguments.series, arguments.first, arguments.replicates
+    if arguments.quick:
+        count, few, replicates = 6, 3, 20
+    result: dict[str, Any] = {
+        "command": "python -m benchmarks.transitions",
+        "synthetic": synthetic(count, few, replicates),
+    }
     found = result["synthetic"]
-    print(json.dumps(found, indent=2))
     passed = found["f1"] >= 0.95 and found["false_alarms_per_constant_series"] <= 0.05
     passed &= 0.85 <= found["coverage_of_90"] <= 0.95
     if arguments.icl is None or not arguments.icl.is_file():
