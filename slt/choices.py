@@ -17,15 +17,17 @@ def explain(options: Settings, ready: WarmedUp, name: str, preconditioner: str, 
     if options.sampler == "auto":
         why = "at most" if name == "hmc" else "minibatches were asked for, or n·d is above"
         said.append(f"sampler = {name}: n·d = {n * dimension:.3g}, {why} {FULL_PASS_IS_CHEAP:.0e}")
-    if isinstance(options.sampler, str):
+    if isinstance(options.sampler, str) and name != "nuts":  # which sees to its own metric and step
         if options.preconditioner == "auto":
             why = "from the curvature at chains" if preconditioner == "diagonal" else "the step size follows acceptance"
             said.append(f"preconditioner = {preconditioner}: {why}")
         if options.step_size is None:
             why = "acceptance" if run.kernel.full_data else "the largest curvature that the chains met"
             said.append(f"step_size = {ready.step_size:.3g}: from {why}, after {ready.gradients} gradients of warm-up")
-    if options.warmup is None:
+    if options.warmup is None and name != "nuts":
         said.append(f"warmup = {trace.warmup} more draws left out: the rest has the most effective draws")
-    if options.draws is None:
+    if options.draws is None and name == "nuts":
+        said.append(f"draws = {trace.draws}: what NUTS makes in one piece")
+    elif options.draws is None:
         said.append(f"draws = {trace.draws}: the relative error target is {options.target_error:.3g}")
     return tuple(said)
