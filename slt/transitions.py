@@ -108,9 +108,9 @@ def find_transitions(trajectory: Trajectory, *, replicates: int = 100, seed: int
         return []
     rng = np.random.default_rng(seed)
     chains = None if trajectory.chain_llc is None or known is None else trajectory.chain_llc[:, use]
-    again: list[list[Move]] = [
-        _placed(find_moves(fit_curve(x, curve.at(x) + noise, error, resolution), x), rng)
-        for noise in _noise(chains, error, known, replicates, rng)
+    again = [
+        _placed(find_moves(fit_curve(x, curve.at(x) + noise, error, resolution), x), share)
+        for noise, share in zip(_noise(chains, error, known, replicates, rng), _shares(replicates, rng), strict=True)
     ]
     loss = _Loss.of(x, trajectory.loss[use], replicates, rng)
     return [_transition(move, moves, again, loss, x, offset) for move in moves]
@@ -135,8 +135,8 @@ class _Loss:
         moves = find_moves(curve, x)
         noise = rng.standard_normal((replicates, len(x))) * np.sqrt(np.maximum(error**2 - resolution**2, 0))
         again = [
-            _placed(find_moves(fit_curve(x, curve.at(x) + e, error, resolution), x), rng) if moves else []
-            for e in noise
+            _placed(find_moves(fit_curve(x, curve.at(x) + e, error, resolution), x), share) if moves else []
+            for e, share in zip(noise, _shares(replicates, rng), strict=True)
         ]
         return cls(curve, moves, again)
 
@@ -161,12 +161,17 @@ def _noise(
         yield centered[chosen].mean(0) + rest * rng.standard_normal(len(error))
 
 
-def _placed(moves: list[Move], rng: np.random.Generator) -> list[Move]:
-    """Moves with jumps put somewhere in their gaps."""
+def _shares(count: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` numbers evenly spread over (0, 1), in random order."""
+    return (rng.permutation(count) + 0.5) / count
+
+
+def _placed(moves: list[Move], share: float) -> list[Move]:
+    """Moves with jumps put a share of the way through their gaps."""
     placed = []
     for move in moves:
         if move.jump:
-            at = rng.uniform(move.start, move.end)
+            at = move.start + share * (move.end - move.start)
             move = Move(at, at, at, move.change, True, move.turn)
         placed.append(move)
     return placed
@@ -194,7 +199,7 @@ def _transition(
 
     def interval(values: list[float], estimate: float) -> Interval:
         values = [value for value in values if math.isfinite(value)] or [estimate]
-        low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="weibull")
         return step(min(low, estimate)), step(max(high, estimate))
 
     turns = math.isfinite(move.turn)
@@ -250,5 +255,5 @@ def _beside(
         if other is not None and partner is not None:
             leads.append(step(partner.middle) - step(other.middle))
     lead = step(beside.middle) - step(move.middle)
-    low, high = np.quantile(leads or [lead], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(leads or [lead], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="weibull")
     return sign, change, lead, (float(min(low, lead)), float(max(high, lead)))
