@@ -197,7 +197,7 @@ def _next_steps(
     if estimate.status == "ok":
         steps.append("Use it, with its scale.")
     sloping = [knob for knob, curve in curves.items() if curve.verdict == "no plateau"]
-    if sloping:
+    if sloping and estimate.status != "failed":
         steps.append(
             f"Compare it only with numbers made at the same {' and '.join(sloping)} (and n): there is no plateau."
         )

@@ -35,14 +35,14 @@ def render(diagnosis: Diagnosis, name: str | None = None) -> Iterator[Renderable
     if diagnosis.quantities:
         yield _section("over all chains")
         yield _quantities(diagnosis)
-        yield Padding(_distance(diagnosis), (0, 0, 0, 2))
+        yield Padding(_distance(diagnosis), (0, 0, 0, 2), expand=False)
     yield _section("chain by chain")
     yield _chains(diagnosis)
     for curve in diagnosis.curves.values():
         yield _section(f"llc over {curve.knob}, chosen {curve.chosen:.4g}")
         yield from _curve(curve)
     yield _section("verdict")
-    yield Padding(Text(estimate.status, style=f"bold {COLOURS[estimate.status]}"), (0, 0, 0, 2))
+    yield Padding(Text(estimate.status, style=f"bold {COLOURS[estimate.status]}"), (0, 0, 0, 2), expand=False)
     for line in (*estimate.reasons, *estimate.remarks):
         yield _item(line)
     yield _section("what to do next")
@@ -99,7 +99,7 @@ def _section(title: str) -> Text:
 def _item(line: str) -> Padding:
     table = Table.grid(padding=(0, 1))
     table.add_row("-", Text(line))
-    return Padding(table, (0, 0, 0, 2))
+    return Padding(table, (0, 0, 0, 2), expand=False)
 
 
 def _table(*columns: str, left: tuple[str, ...] = ()) -> Table:
@@ -115,7 +115,7 @@ def _quantities(diagnosis: Diagnosis) -> Padding:
         table.add_row(
             LABELS[q.name], f"{q.mean:.4g} ± {q.std_error:.2g}", f"{q.std:.3g}", f"{q.rhat:.3f}", f"{q.ess:.0f}"
         )
-    return Padding(table, (0, 0, 0, 2))
+    return Padding(table, (0, 0, 0, 2), expand=False)
 
 
 def _distance(diagnosis: Diagnosis) -> Text:
@@ -150,7 +150,7 @@ def _chains(diagnosis: Diagnosis) -> Padding:
         if start:
             parts.append(Text("| in a trace: the warm-up ends"))
         parts.append(Text(f"running mean of all chains, {low:.4g} to {high:.4g}: {sparkline(mean, low, high, 40)}"))
-    return Padding(Group(*parts), (0, 0, 0, 2))
+    return Padding(Group(*parts), (0, 0, 0, 2), expand=False)
 
 
 def _chain_row(c: ChainCheck) -> list[str]:
@@ -178,10 +178,10 @@ def _curve(curve: ScaleCurve) -> Iterator[RenderableType]:
         top = max([*reached, 0.0])
         for point in curve.points:
             table.add_row(*_point_row(curve, point, top), style="bold" if point.source == "run" else "")
-        yield Padding(table, (0, 0, 0, 2))
+        yield Padding(table, (0, 0, 0, 2), expand=False)
     unknown = "" if curve.slope else " (losses of minibatches cannot be reweighted in beta: their noise is in the way)"
     slope = "" if curve.slope is None else f"d log llc / d log {curve.knob} = {curve.slope}: "
-    yield Padding(Text(f"{slope}{curve}{unknown}"), (0, 0, 0, 2))
+    yield Padding(Text(f"{slope}{curve}{unknown}"), (0, 0, 0, 2), expand=False)
 
 
 def _point_row(curve: ScaleCurve, point: ScalePoint, top: float) -> list[str]:
@@ -193,7 +193,8 @@ def _point_row(curve: ScaleCurve, point: ScalePoint, top: float) -> list[str]:
     low, high = curve.plateau or (math.inf, -math.inf)
     if low * (1 - 1e-9) <= point.factor * curve.chosen <= high * (1 + 1e-9):
         how += ", plateau"
-    change = "" if point.source == "run" else f"{math.expm1(point.change.value):+.0%}"
+    known = point.source != "run" and math.isfinite(point.change.value)
+    change = f"{math.expm1(point.change.value):+.0%}" if known else ""
     usable = point.status != "failed" and point.llc > 0 and top > 0
     bar = "█" * max(1, round(16 * point.llc / top)) if usable else ""
     value = f"{point.llc:.4g} ± {point.std_error:.2g}"

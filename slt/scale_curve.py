@@ -18,7 +18,7 @@ Source = Literal["run", "reweighted", "sampled"]
 Verdict = Literal["plateau", "no plateau", "unknown"]
 
 FACTORS = (1 / 8, 1 / 4, 1 / 2, 2**-0.5, 2**0.5, 2.0, 4.0, 8.0)  # of the chosen β or γ
-ENOUGH_SHARE = 0.05  # of the draws, and
+ENOUGH_SHARE = 0.1  # of the draws, and
 ENOUGH_DRAWS = 50.0  # effective ones, for reweighting to be believed, and
 MOST_K = 0.5  # the shape of their tail: from here on the weights have infinite variance
 LOWEST = 0.55  # of β or γ: n β L and γ D/2 fall off as e^-x at best, so weights e^((1-f) x) have k >= 1 - f
@@ -79,7 +79,7 @@ def scale_curves(estimate: Estimate, sampled: Sequence[tuple[Knob, ScalePoint]] 
     """The curves around the scale of an estimate, by reweighting its draws, with further points that were `sampled`.
 
     A draw at (β, γ) stands for one at (β', γ') with weight ∝ exp(-(β'-β) n L - (γ'-γ)/2 |w-w*|²). Points are given
-    where at least 5% of the draws and 50 effective ones carry the weight, and the weights have a finite variance by
+    where at least 10% of the draws and 50 effective ones carry the weight, and the weights have a finite variance by
     the shape of their tail: down to 0.55 β, and in γ with d free directions to a factor of about 1 ± √(6/d).
     Losses of minibatches can be reweighted in γ alone: their noise would pass for heat capacity in β.
 
@@ -100,7 +100,7 @@ def _curve(estimate: Estimate, knob: Knob, sampled: list[ScalePoint]) -> ScaleCu
         found = sensitivity(estimate.trace, estimate.n * estimate.beta, estimate.gamma)
         slope = found.gamma_slope if knob == "gamma" else found.beta_slope
     own = ScalePoint(1.0, estimate.llc, estimate.std_error, Slope(0.0, 0.0), "run")
-    ends = [f for f in reach if f != 1 and not any(math.isclose(f, g) for g in FACTORS)]
+    ends = [f for f in reach if f != 1 and not any(math.isclose(f, g, rel_tol=0.1) for g in FACTORS)]
     factors = [f for f in (*FACTORS, *ends) if reach[0] <= f <= reach[1] and f != 1]
     better = {round(math.log(point.factor), 6) for point in sampled}
     points = [own, *sampled]

@@ -49,7 +49,7 @@ def diagnose(
     from rich.console import Console
 
     from slt.diagnosis import diagnose as take_apart
-    from slt.diagnosis_text import WIDTH, render
+    from slt.diagnosis_text import WIDTH, as_text, render
     from slt.scale_ladder import sampled_scales
 
     run = runs[0]
@@ -62,9 +62,12 @@ def diagnose(
         typer.echo(found.to_json())
     else:
         console = Console(highlight=False)
-        console.width = max(80, min(WIDTH, console.width)) if console.is_terminal else WIDTH
-        for part in render(found, str(run)):
-            console.print(part)
+        if console.is_terminal:
+            console.width = max(80, min(WIDTH, console.width))
+            for part in render(found, str(run)):
+                console.print(part)
+        else:
+            typer.echo(as_text(found, str(run)))
     if plot is not None:
         from slt.plot import plot_diagnosis
 

@@ -13,6 +13,7 @@ from slt.plot.canvas import limits, pyplot, running_mean, save_figure
 from slt.scale_curve import Knob, ScaleCurve
 
 MOST_LINES = 24  # chains drawn one by one; of more the first are
+MOST_POINTS = 600  # of a line; longer ones are drawn as means of neighbouring draws, or all would be one colour
 GREEK: dict[Knob, str] = {"beta": "β", "gamma": "γ"}
 STATUS_COLOUR = {"ok": "tab:green", "warning": "tab:orange", "failed": "tab:red"}
 
@@ -55,9 +56,12 @@ def _lines(axis: Any, diagnosis: Diagnosis, quantity: str, title: str) -> None:
     if quantity == "acceptance":
         known = np.isfinite(draws)
         draws = np.where(known, draws, 0.0).cumsum(1) / np.maximum(known.cumsum(1), 1)
-    for values in draws[:MOST_LINES]:
-        axis.plot(np.arange(len(values)), values, linewidth=0.7, alpha=0.8)
-    if (reach := limits(draws)) is not None:
+    block = -(-draws.shape[1] // MOST_POINTS)
+    whole = draws[:, : draws.shape[1] // block * block].reshape(len(draws), -1, block)
+    shown = whole.mean(-1)
+    for values in shown[:MOST_LINES]:
+        axis.plot((np.arange(len(values)) + 0.5) * block - 0.5, values, linewidth=0.7, alpha=0.8)
+    if (reach := limits(shown)) is not None:
         axis.set_ylim(*reach)
     else:
         axis.text(0.5, 0.5, "no finite draw", transform=axis.transAxes, ha="center")
@@ -69,7 +73,7 @@ def _lines(axis: Any, diagnosis: Diagnosis, quantity: str, title: str) -> None:
     axis.set_xlim(0, max(1, draws.shape[1] - 1))
     lost = ", dashed: a chain is lost" if any(c.lost_at is not None for c in diagnosis.chains) else ""
     axis.set_xlabel(f"draw{', grey: warm-up' if start else ''}{lost}")
-    axis.set_title(title, fontsize="medium")
+    axis.set_title(title + (f", means of {block} draws" if block > 1 else ""), fontsize="medium")
     axis.grid(alpha=0.3)
 
 
@@ -136,11 +140,14 @@ def _curve(axis: Any, curve: ScaleCurve) -> None:
             axis.errorbar(
                 x, [p.llc for p in points], errors, fmt=marker, color=colour, markersize=5, capsize=3, label=label
             )
-    if curve.slope is not None and chosen.llc > 0 and math.isfinite(curve.slope.value):
+    if curve.slope is not None and math.isfinite(curve.slope.value):
         factors = np.geomspace(1 / 1.5, 1.5, 30)
-        low, high = (curve.slope.value + z * curve.slope.std_error for z in (-1.96, 1.96))
-        edges = [chosen.llc * factors**slope for slope in (low, high)]
-        axis.plot(factors * curve.chosen, chosen.llc * factors**curve.slope.value, color="tab:blue", linewidth=1)
+
+        def tangent(slope: float) -> np.ndarray:
+            return chosen.llc * (factors**slope if positive else 1 + slope * np.log(factors))
+
+        edges = [tangent(curve.slope.value + z * curve.slope.std_error) for z in (-1.96, 1.96)]
+        axis.plot(factors * curve.chosen, tangent(curve.slope.value), color="tab:blue", linewidth=1)
         axis.fill_between(
             factors * curve.chosen, *edges, color="tab:blue", alpha=0.15, label=f"slope {curve.slope} (first order)"
         )
@@ -173,6 +180,7 @@ def _logarithmic(axis: Any, curve: ScaleCurve, usable: list[Any], positive: bool
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     axis.xaxis.set_minor_locator(NullLocator())
     if not positive:
+        axis.axhline(0, color="black", linewidth=0.6)
         return
     axis.set_yscale("log")
     room = 2.5 if len(usable) == 1 else 1.5  # for the tangent
