@@ -155,7 +155,7 @@ def main() -> int:
         print(line(rows[-1]), flush=True)
         if arguments.output:
             arguments.output.parent.mkdir(parents=True, exist_ok=True)
-            table = {"command": "python -m benchmarks.free_energy --network", "rows": [asdict(row) for row in rows]}
+            table = {"command": "python -m benchmarks.free_energy", "rows": [asdict(row) for row in rows]}
             arguments.output.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n")
     return 0 if all(row.max_z < 4 for row in rows) else 1
 
