@@ -27,7 +27,8 @@ MAX_LEAPFROG = 32
 MAX_STAGES = 60
 ADAPTATION = 15  # trajectories that settle the step size at the target temperature
 CAUTION = 0.2  # share of trajectories with smaller steps, which free chains from regions of high curvature
-SETTLING = 100, 2000  # least and most SGLD steps between the first tuning and the last
+SETTLING = 100  # least SGLD steps between the first tuning and the last,
+MOST_SETTLING = 2000  # and most
 MOMENTS = 600  # steps after which the moments of a kernel's own preconditioner are frozen, before anything is recorded
 ANNEALING_BATCHES = 2  # minibatches that make the subset on which chains of minibatch samplers are annealed
 
@@ -216,7 +217,7 @@ def warm_up_sgld(
 
     first = tuned(annealed.run.position)
     run = Run(posterior, first, annealed.run.position, noise=noise, batches=batches)
-    least, most = SETTLING if preconditioner is not None else (MOMENTS, MOMENTS)
+    least, most = (SETTLING, MOST_SETTLING) if preconditioner is not None else (MOMENTS, MOMENTS)
     settling = round(min(most, max(least, relaxation(first, float(posterior.gamma.max())))))
     burn_in = run.advance(settling)
     # A chain lost on the way has no curvature to tune by (the run will report it); moments would have to start again.
