@@ -93,7 +93,11 @@ class Estimate:
         found = self.sensitivity
         if found is None or not math.isfinite(found.gamma_slope.std_error):
             return []
-        verdict = "flat to first order" if found.plateau else "no plateau: compare only numbers made at the same beta and gamma"
+        verdict = (
+            "flat to first order"
+            if found.plateau
+            else "no plateau: compare only numbers made at the same beta and gamma"
+        )
         slopes = f"d log llc / d log gamma = {found.gamma_slope}, d log llc / d log beta = {found.beta_slope}"
         return [f"scale: {slopes}: {verdict}"]
 
