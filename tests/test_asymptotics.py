@@ -1,5 +1,7 @@
 """(λ, m) from curves that are known: exact tails with noise of known size."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,11 @@ def grid(start: float, length: float, points: int = 30) -> np.ndarray:
     return np.linspace(start, start + length, points)
 
 
+@cache
+def exact_curve(name: str, start: float, length: float) -> np.ndarray:
+    return zoo.get(name).mean_potential(np.exp(grid(start, length)), 25.0)
+
+
 @pytest.mark.parametrize("correlation", [0.0, 0.7])
 @pytest.mark.parametrize(
     ("name", "start", "length"),
@@ -37,8 +44,7 @@ def grid(start: float, length: float, points: int = 30) -> np.ndarray:
 def test_quadrature_curves_give_their_answer(name, start, length, correlation):
     """E[tK] by quadrature with noise of a thousandth: λ to 1%, m exactly, in each of five seeds."""
     model = zoo.get(name)
-    log_t = grid(start, length)
-    curve = model.mean_potential(np.exp(log_t), 25.0)
+    log_t, curve = grid(start, length), exact_curve(name, start, length)
     exact = float(model.rlct.learning_coefficient)
     for seed in range(5):
         fit = fit_asymptotics(log_t, noisy(curve, 1e-3 * exact, seed, correlation), model.dimension)

@@ -19,10 +19,12 @@ def close(estimate, model) -> bool:
     return abs(estimate.learning_coefficient - exact) <= max(0.02 * exact, 0.01)
 
 
-@pytest.mark.parametrize("name", ["quadratic-1", "crossing-2-2", "sum-w2-w4", "line-squared"])
-def test_lambda_and_m_of_small_potentials(name):
+@pytest.mark.parametrize(
+    ("name", "particles"), [("quadratic-1", 512), ("crossing-2-2", 1024), ("sum-w2-w4", 512), ("line-squared", 512)]
+)
+def test_lambda_and_m_of_small_potentials(name, particles):
     model = zoo.get(name)
-    estimate = slt.estimate_rlct(model.potential, model.center, **QUICK)
+    estimate = slt.estimate_rlct(model.potential, model.center, particles=particles, volume=False)
     assert close(estimate, model), estimate
     assert estimate.multiplicity == model.rlct.multiplicity
     assert estimate.status == "ok", estimate
@@ -49,7 +51,7 @@ def test_two_routes_and_the_whole_result():
 
 
 def test_directions_without_potential_add_nothing():
-    estimate = estimate_rlct(lambda w: 0.5 * w[..., 2].square(), torch.zeros(5), **QUICK)
+    estimate = estimate_rlct(lambda w: 0.5 * w[..., 2].square(), torch.zeros(5), particles=256, volume=False)
     assert estimate.learning_coefficient == pytest.approx(0.5, abs=1e-3)
     assert estimate.multiplicity_probabilities[1] > 0.95
 
@@ -61,14 +63,14 @@ def test_a_flat_potential_has_no_learning_coefficient_to_speak_of():
 
 
 def test_zero_on_a_set_of_positive_volume():
-    estimate = estimate_rlct(lambda w: torch.relu(w[..., 0]).square(), torch.zeros(1), particles=256)
+    estimate = estimate_rlct(lambda w: torch.relu(w[..., 0]).square(), torch.zeros(1), particles=64)
     assert (estimate.learning_coefficient, estimate.multiplicity) == (0.0, 1)
     assert "positive volume" in estimate.reasons[0]
 
 
 def test_kinks_do_not_mislead():
     """K = |x| + |y|, λ = 2: its Hessian vanishes wherever it exists."""
-    estimate = estimate_rlct(lambda w: w.abs().sum(-1), torch.zeros(2), **QUICK)
+    estimate = estimate_rlct(lambda w: w.abs().sum(-1), torch.zeros(2), particles=512, volume=False)
     assert estimate.learning_coefficient == pytest.approx(2.0, rel=0.02)
     assert estimate.multiplicity == 1
 
@@ -92,7 +94,7 @@ def test_too_short_a_ladder_is_no_estimate():
 def test_m_that_cannot_be_told_is_said_to_be_open():
     """(xyz)² with few particles and few decades: no m may be called settled."""
     model = zoo.get("crossing-2-2-2")
-    estimate = estimate_rlct(model.potential, model.center, particles=512, target_log_t=35.0, volume=False)
+    estimate = estimate_rlct(model.potential, model.center, particles=256, target_log_t=35.0, volume=False)
     assert estimate.status == "warning"
     assert any("m is not settled" in reason for reason in estimate.reasons), estimate
     assert estimate.interval[1] - estimate.interval[0] > 0.02

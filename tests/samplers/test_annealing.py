@@ -1,6 +1,7 @@
 """Annealing and splitting against quadrature: E[tK], log Z and log volumes, group by group."""
 
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def anneal(name: str, end: float, seed: int = 0, groups: int = 8, size: int = 25
     ("name", "end"), [("crossing-2-2", 30.0), ("norms-3-3", 20.0), ("sum-w2-w4", 30.0), ("tanh-1", 15.0)]
 )
 def test_energies_and_free_energies_agree_with_quadrature(name, end):
-    model, stages = zoo.get(name), anneal(name, end, groups=24, size=128)
+    model, stages = zoo.get(name), anneal(name, end, groups=24, size=96)
     t = np.exp([stage.log_t for stage in stages])
     energy, log_z = model.mean_potential(t, GAMMA), -model.free_energy(t, GAMMA)
     for groups in (np.array([s.mean for s in stages]), np.array([s.raw_mean for s in stages])):
@@ -45,8 +46,13 @@ def test_energies_and_free_energies_agree_with_quadrature(name, end):
     assert abs(last.mean() - log_z[-1]) < 4 * last.std(ddof=1) / math.sqrt(24)
 
 
+@cache
+def quadratic_10() -> list:
+    return anneal("quadratic-10", 30.0, size=128)
+
+
 def test_control_removes_nearly_all_noise_of_a_quadratic():
-    stage = anneal("quadratic-10", 20.0)[-1]
+    stage = quadratic_10()[-1]
     assert stage.variance < 1e-6 * stage.fluctuation
     assert stage.mean.mean() == pytest.approx(5.0, rel=1e-4)
     assert stage.raw_mean.std(ddof=1) > 100 * stage.mean.std(ddof=1)
@@ -54,7 +60,7 @@ def test_control_removes_nearly_all_noise_of_a_quadratic():
 
 def test_carrying_takes_fewer_stages():
     """Without the flow a stage is about one unit of log t wide at λ = 5; with it, as wide as allowed."""
-    stages = [stage.log_t for stage in anneal("quadratic-10", 30.0)]
+    stages = [stage.log_t for stage in quadratic_10()]
     assert np.diff(stages)[8:-1].min() > 1.4
 
 
