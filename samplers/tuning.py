@@ -43,9 +43,13 @@ def choose_preconditioner(
 def tune_sgld(
     posterior: LocalPosterior, kernel: LangevinKernel, w: Tensor, noise: ChainNoise, index: Tensor | None
 ) -> LangevinKernel:
-    """The kernel with ε = 4 · SAFETY / s, s the largest preconditioned curvature of U at the positions w (C, d)."""
+    """The kernel with ε = 4 · SAFETY / s, s the largest preconditioned curvature of U at the positions w (C, d).
+
+    With momentum c it is (1 - c)/(1 + c) of that on minibatches: their noise counts for (1 + c)/(1 - c) times as much.
+    """
     gradient = gradient_of_potential(posterior, index)
     metric = kernel.preconditioner.at(kernel.preconditioner.init(posterior, w))
     curvature = largest_curvature(gradient, w, noise, curvature_radius(posterior), metric, ITERATIONS)
     largest = max(float(curvature.nan_to_num(0).max()), float(posterior.gamma.max()))
-    return replace(kernel, step_size=STABILITY * SAFETY / largest)
+    momentum = kernel.momentum if isinstance(kernel, SGHMC) and index is not None else 0.0
+    return replace(kernel, step_size=STABILITY * SAFETY / largest * (1 - momentum) / (1 + momentum))
