@@ -57,6 +57,7 @@ class Run:
     particles: int
     log_t: float
     seconds: float
+    mean_multiplicity: float | None = None  # over the posterior; None in runs from before it was recorded
 
 
 def models() -> list[AnalyticModel]:
@@ -82,12 +83,13 @@ def measure(model: AnalyticModel, seed: int) -> Run:
     gamma = LOCAL_GAMMA if model.note.startswith("a local minimum") else GAMMA
     started = time.process_time()
     estimate = estimate_rlct(model.potential, model.center, gamma=gamma, seed=seed)
+    probabilities = estimate.multiplicity_probabilities
     return Run(
         model=model.name,
         seed=seed,
         learning_coefficient=estimate.learning_coefficient,
         multiplicity=estimate.multiplicity,
-        probability=estimate.multiplicity_probabilities.get(model.rlct.multiplicity, 0.0),
+        probability=probabilities.get(model.rlct.multiplicity, 0.0),
         std_error=estimate.std_error,
         by_volume=estimate.volume.learning_coefficient if estimate.volume else None,
         status=estimate.status,
@@ -95,6 +97,7 @@ def measure(model: AnalyticModel, seed: int) -> Run:
         particles=estimate.particles,
         log_t=float(estimate.curve.log_t[-1]),
         seconds=time.process_time() - started,
+        mean_multiplicity=sum(m * p for m, p in probabilities.items()) if probabilities else None,
     )
 
 
@@ -128,21 +131,28 @@ def summary(model: AnalyticModel, runs: list[Run]) -> dict[str, object]:
         "median_relative_error": median(abs(run.learning_coefficient - exact) / exact for run in runs),
         "median_learning_coefficient": median(run.learning_coefficient for run in runs),
         "median_multiplicity": median(run.multiplicity for run in runs),
+        "mean_multiplicity": _mean([run.mean_multiplicity for run in runs]),
         "seconds": median(run.seconds for run in runs),
         "published_sgld": None if published is None else published[0],
         "published_seconds": None if published is None else published[1],
     }
 
 
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
 HEADER = (
     f"{'model':27} {'d':>2} {'λ':>5} {'m':>2} {'passed':>7} {'λ ok':>5} {'m ok':>5} {'vouched':>7} {'wrong':>5} "
-    f"{'|error|':>7} {'median λ':>8} {'m':>4} {'s':>5}  published"
+    f"{'|error|':>7} {'median λ':>8} {'m':>4} {'E[m]':>5} {'s':>5}  published"
 )
 
 
 def line(row: dict[str, object]) -> str:
     """One row as text."""
     n = row["seeds"]
+    mean = "" if row["mean_multiplicity"] is None else f"{row['mean_multiplicity']:.2f}"
     published = ""
     if row["published_sgld"] is not None:
         seconds = row["published_seconds"]
@@ -151,7 +161,8 @@ def line(row: dict[str, object]) -> str:
         f"{row['model']:27} {row['dimension']:2d} {row['learning_coefficient']:>5} {row['multiplicity']:2d} "
         f"{row['passed']:3d}/{n:<3d} {row['lambda_passed']:5d} {row['m_passed']:5d} {row['vouched_for']:7d} "
         f"{row['vouched_for_and_wrong']:5d} {row['median_relative_error']:7.2%} "
-        f"{row['median_learning_coefficient']:8.4f} {row['median_multiplicity']:4g} {row['seconds']:5.1f}  {published}"
+        f"{row['median_learning_coefficient']:8.4f} {row['median_multiplicity']:4g} {mean:>5} "
+        f"{row['seconds']:5.1f}  {published}"
     )
 
 
