@@ -65,7 +65,7 @@ def estimate_rlct(
     used = size * len(found.stages[0].mean)
     if fit is None:
         return _without_fit(local, curve, found, used, seed, time.monotonic() - started)
-    reasons = fit_reasons(found, fit) + ladder_reasons(found)
+    reasons = fit_reasons(found, fit, local.dimension) + ladder_reasons(found)
     m = fit.best
     volumes = None
     if volume:

@@ -6,9 +6,12 @@ from math import sqrt
 
 import numpy as np
 
-from slt.annealed_ladder import MAX_ERROR, MAX_STAGES, SETTLED, Climb
-from slt.asymptotics import AsymptoticFit
+from slt.annealed_ladder import MAX_ERROR, MAX_STAGES, MIN_STAGES, SETTLED, Climb
+from slt.asymptotics import AsymptoticFit, fit_asymptotics, half_height
 from slt.rlct_estimate import VolumeEstimate
+
+LAST_PART = 0.25  # of the ladder beyond half height, left out for a second look
+CONTRADICTED = 0.01  # probability of the best m without the last part, below which the two say different things
 
 
 def ladder_reasons(found: Climb) -> list[str]:
@@ -24,7 +27,7 @@ def ladder_reasons(found: Climb) -> list[str]:
     return [ends[found.stopped]] if found.stopped and found.tail < 1 else []
 
 
-def fit_reasons(found: Climb, fit: AsymptoticFit) -> list[str]:
+def fit_reasons(found: Climb, fit: AsymptoticFit, dimension: int) -> list[str]:
     """An m that is not settled, a λ that is not accurate, particles that do not mix."""
     reasons = []
     p = fit.probabilities
@@ -34,12 +37,29 @@ def fit_reasons(found: Climb, fit: AsymptoticFit) -> list[str]:
     mean, error = fit.overall()
     if error > MAX_ERROR * mean:
         reasons.append(f"relative error of λ {error / mean:.1%} is above {MAX_ERROR:.0%}: ask for more particles")
+    shorter = _without_the_end(found, dimension)
+    if shorter is not None and shorter.probabilities.get(fit.best, 0.0) < CONTRADICTED:
+        reasons.append(
+            f"the end of the ladder speaks for m = {fit.best} and what comes before it for m = {shorter.best}: "
+            "particles may have been lost on the way"
+        )
     gap, gap_error = free_energy_gap(found, fit.onset)
     if abs(gap) > 4 * gap_error + 0.1:
         reasons.append(
             f"F and the integral of E[tK] differ by {gap:.2f} ± {gap_error:.2f} nats: the particles do not mix"
         )
     return reasons
+
+
+def _without_the_end(found: Climb, dimension: int) -> AsymptoticFit | None:
+    """The fit without the last part of the ladder; None where that leaves too little.
+
+    Not of the fit's own tail: where the end has gone wrong, the fit may see nothing but that end.
+    """
+    log_t, groups = found.slopes
+    half = half_height(log_t, groups.mean(0))
+    kept = log_t <= half + (1 - LAST_PART) * (log_t[-1] - half)
+    return fit_asymptotics(log_t[kept], groups[:, kept], dimension) if kept.sum() >= MIN_STAGES else None
 
 
 def free_energy_gap(found: Climb, onset: float) -> tuple[float, float]:

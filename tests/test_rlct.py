@@ -1,6 +1,7 @@
 """`estimate_rlct`: right on potentials whose answer is known, and honest where it cannot know."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,10 @@ import torch
 import slt
 from samplers.errors import InputError
 from slt import zoo
+from slt.annealed_ladder import Climb
+from slt.asymptotics import fit_asymptotics
 from slt.rlct import estimate_rlct
+from slt.rlct_verdict import fit_reasons
 
 QUICK = {"particles": 1024, "volume": False}
 
@@ -161,3 +165,18 @@ def test_polynomial_networks(layers, power):
     model = zoo.get(f"polynomial-network-L{layers}-r{power}")
     estimate = estimate_rlct(model.potential, model.center)
     assert estimate.learning_coefficient == pytest.approx(float(model.rlct.learning_coefficient), rel=0.05)
+
+
+def test_an_end_of_the_ladder_that_contradicts_the_rest_is_said():
+    """The curve of λ = 3/2, m = 2 to log t = 70, as it is and with an end astray as lost particles make it."""
+    log_t = np.arange(2.0, 70.6, 1.5)
+    noise = 2e-4 * np.random.default_rng(0).standard_normal((8, len(log_t)))
+    astray = np.interp(log_t, [61.6, 70.5], [0.0, 0.015])
+    for bend in (np.zeros(len(log_t)), astray):
+        curve = 1.5 - 1 / (log_t + 2.0) + bend + noise
+        log_z = -np.concatenate([np.zeros((8, 1)), (0.75 * (curve[:, 1:] + curve[:, :-1])).cumsum(1)], 1)
+        stages = [SimpleNamespace(log_t=t, mean=y, log_z=z) for t, y, z in zip(log_t, curve.T, log_z.T, strict=True)]
+        fit = fit_asymptotics(log_t, curve, 6)
+        said = " ".join(fit_reasons(Climb(stages, fit), fit, 6))
+        assert ("the end of the ladder speaks for m" in said) == bool(bend.any())
+        assert (fit.best == 2) == (not bend.any())
