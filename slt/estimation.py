@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,16 @@ from slt.choices import explain
 from slt.estimate import Estimate
 from slt.heat_capacity import disagreements, heat_capacity
 from slt.llc import llc_from_trace, sound_chains
-from slt.losses import default_loss
 from slt.minimum import check_minimum
+from slt.model_loss import data_source, model_loss
 from slt.progress import Progress, show_progress
 from slt.recording import record, record_nuts
 from slt.run_file import RunFile
 from slt.scale import sensitivity
-from slt.settings import Settings, choose_device, choose_dtype, default_beta, default_gamma
+from slt.settings import Settings, default_beta, default_gamma, settings_by_name
 from slt.soundness import drifted, kinks, too_few_data, unlike_data
 from slt.starting import warm_up
 from slt.step_error import LEAST_DRAWS, StepError, corrected, measure_step_error
-from slt.task import DataSource
 from slt.verdict import judge
 
 MONTE_CARLO_SHARE = 0.9  # of the error target, where the bias of the step has an error too
@@ -63,20 +62,11 @@ def estimate_llc(
     Returns an `Estimate`. A run that went wrong is an Estimate with status 'failed' and its reasons; input that
     cannot be used raises InputError.
     """
-    options = _options(settings)
+    options = settings_by_name(settings)
     started = time.monotonic()
-    device, dtype = choose_device(options.device, model), choose_dtype(options.dtype, model)
-    source = DataSource(data, device=device, dtype=dtype)
-    function = ModuleLoss(
-        model,
-        loss or default_loss,
-        source,
-        device=device,
-        dtype=dtype,
-        evaluation=options.evaluation,
-        amp=options.amp,
-        memory=round(options.memory * 2**30),
-    )
+    source = data_source(model, data, options)
+    function = model_loss(model, source, loss, options)
+    dtype = function.center.dtype
     if resume is not None and options.sampler == "nuts":
         raise InputError("NUTS runs in one piece: leave resume out, or use sampler 'hmc'")
     saved = None if resume is None else RunFile(resume, function, source.digest(), options)
@@ -103,19 +93,11 @@ def estimate_potential(
 
     `potential` maps points (C, d) to K (C,); `center` is w* (d,); `n` plays the part of the number of samples.
     """
-    options = _options(settings)
+    options = settings_by_name(settings)
     function = Potential(potential, len(center))
     with show_progress(progress) as report:
         result = _sample(function, center, n, options, report, time.monotonic())
     return replace(result, evaluation="analytic", dtype=str(center.dtype).removeprefix("torch."))
-
-
-def _options(settings: dict[str, Any]) -> Settings:
-    known = [field.name for field in fields(Settings)]
-    for name in settings:
-        if name not in known:
-            raise InputError(f"unknown setting {name!r}; known are {', '.join(known)}")
-    return Settings(**settings)
 
 
 def _sample(

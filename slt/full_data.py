@@ -1,15 +1,13 @@
 """What ladders and information criteria share: settings of full-data, Metropolis-corrected runs, a model's loss."""
 
-from dataclasses import fields
 from typing import Any
 
 from torch import nn
 
 from samplers.engine import ModuleLoss, PerSampleLoss
 from samplers.errors import InputError
-from slt.losses import default_loss
-from slt.settings import Settings, choose_device, choose_dtype
-from slt.task import DataSource
+from slt.model_loss import data_source, model_loss
+from slt.settings import Settings, settings_by_name
 
 
 def full_data_options(settings: dict[str, Any]) -> Settings:
@@ -17,11 +15,7 @@ def full_data_options(settings: dict[str, Any]) -> Settings:
 
     Raises InputError for unknown names and for settings that such a run cannot follow.
     """
-    known = [field.name for field in fields(Settings)]
-    for name in settings:
-        if name not in known:
-            raise InputError(f"unknown setting {name!r}; known are {', '.join(known)}")
-    options = Settings(**settings)
+    options = settings_by_name(settings)
     if options.sampler not in ("auto", "hmc", "mala"):
         raise InputError(f"free energies and WAIC need sampler 'hmc' or 'mala', got {options.sampler!r}")
     if options.preconditioner not in ("auto", "identity"):
@@ -38,17 +32,7 @@ def module_loss(model: nn.Module, data: Any, loss: PerSampleLoss | None, options
 
     Raises InputError where a `batch_size` other than n is set.
     """
-    device, dtype = choose_device(options.device, model), choose_dtype(options.dtype, model)
-    source = DataSource(data, device=device, dtype=dtype)
+    source = data_source(model, data, options)
     if options.batch_size not in (None, source.n):
         raise InputError("free energies and WAIC need the full data: leave batch_size unset")
-    return ModuleLoss(
-        model,
-        loss or default_loss,
-        source,
-        device=device,
-        dtype=dtype,
-        evaluation=options.evaluation,
-        amp=options.amp,
-        memory=round(options.memory * 2**30),
-    )
+    return model_loss(model, source, loss, options)

@@ -1,7 +1,8 @@
 """The knobs of an estimate, their defaults and their checks. The same names in Python and on the command line."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +79,15 @@ class Settings:
             raise InputError(f"remedy must be one of {', '.join(REMEDIES)}, got {self.remedy!r}")
         if self.preconditioner not in PRECONDITIONERS:
             raise InputError(f"preconditioner must be one of {', '.join(PRECONDITIONERS)}, got {self.preconditioner!r}")
+
+
+def settings_by_name(settings: dict[str, Any]) -> Settings:
+    """The settings called by name, checked. Raises InputError for a name that is none."""
+    known = [field.name for field in fields(Settings)]
+    for name in settings:
+        if name not in known:
+            raise InputError(f"unknown setting {name!r}; known are {', '.join(known)}")
+    return Settings(**settings)
 
 
 def default_gamma(center: Tensor, radius: float = LOCALITY_RADIUS) -> float:

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Collection
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from samplers.engine import PerSampleLoss
 from samplers.errors import InputError
 from slt.estimation import estimate_llc
 from slt.series_run import RunFolder
-from slt.settings import Settings
+from slt.settings import settings_by_name
 from slt.trajectory import Trajectory, row
 
 PER_DECADE = 10  # estimates of the log-spaced schedule
@@ -54,10 +53,7 @@ class Tracker:
             raise InputError(f"every must be a positive number of steps, 'log', or the steps themselves, got {every!r}")
         if budget is not None and not (budget > 0 and math.isfinite(budget)):
             raise InputError(f"budget must be a positive share of the training time, such as 0.1, got {budget!r}")
-        for name in settings:
-            if name not in {field.name for field in fields(Settings)}:
-                raise InputError(f"unknown setting {name!r}; known are {', '.join(f.name for f in fields(Settings))}")
-        Settings(**settings)
+        settings_by_name(settings)  # a typing error is said before the training, not in the middle of it
         self.passed_over = 0
         self.seconds = 0.0
         self._data, self._loss, self._settings = data, loss, settings

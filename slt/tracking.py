@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from slt.estimation import estimate_llc
 from slt.series import find_series
 from slt.series_plan import Item, make_plan, task_version
 from slt.series_run import RunFolder
-from slt.settings import Settings, choose_sampler
+from slt.settings import choose_sampler, settings_by_name
 from slt.task import DataSource, Task, load_task
 from slt.trajectory import Trajectory, row
 from slt.workers import executor_for, outcomes
@@ -58,12 +58,12 @@ def track(
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise InputError(f"workers must be a whole number of at least 1, got {workers!r}")
     settings = {name: value for name, value in settings.items() if value is not None}
-    _options(settings)
+    settings_by_name(settings)
     say = _printer(progress)
     series = find_series(folder)
     loaded = task if isinstance(task, Task) else load_task(task)
     settings = _with_budget(settings, loaded)
-    options = _options(settings)
+    options = settings_by_name(settings)
     version = task_version(task)
     results = RunFolder(run)
     with results.locked():
@@ -73,7 +73,7 @@ def track(
         about = type(task.model).__name__ if isinstance(task, Task) else str(task)
         planned = [{"step": item.candidate.step, "key": item.key} for item in plan.items]
         about_it = {"task": about, "folder": str(folder), "plan": planned}
-        results.record(scale, vars(_options(settings)), about_it)
+        results.record(scale, vars(settings_by_name(settings)), about_it)
         rows: dict[int, dict[str, Any]] = {}
         for item in plan.items:
             finished = results.load(item.candidate.step, item.key) if item.key else None
@@ -142,14 +142,6 @@ def _task(path: Path, version: str) -> Task:
         _loaded.clear()
         _loaded[version] = load_task(path)
     return _loaded[version]
-
-
-def _options(settings: dict[str, Any]) -> Settings:
-    known = {field.name for field in fields(Settings)}
-    for name in settings:
-        if name not in known:
-            raise InputError(f"unknown setting {name!r}; known are {', '.join(sorted(known))}")
-    return Settings(**settings)
 
 
 def _with_budget(settings: dict[str, Any], task: Task) -> dict[str, Any]:

@@ -18,7 +18,7 @@ LAYERS = [
     {"files", "records", "losses", "diagnostics", "checkpoint_formats", "linearized", "minimum", "exact",
      "svg", "report_style", "free_energy_methods", "piecewise", "asymptotics"},
     {"task", "checkpoints", "series", "workers", "llc", "zoo", "settings", "temperature_curve", "moves"},
-    {"scale", "full_data"},
+    {"scale", "model_loss", "full_data"},
     {"estimate"},
     {"free_energy_estimate", "rlct_estimate", "scale_curve"},
     {"progress", "verdict", "choices", "free_energy_verdict", "compare", "diagnosis"},
