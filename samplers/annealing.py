@@ -171,8 +171,7 @@ class Annealing:
         self._log_z = self._log_z + (torch.logsumexp(log_weights, 1) - log(self.size)).numpy()
         index = resample(torch.softmax(log_weights, 1), self._draws)
         self._ancestor = self._ancestor.gather(1, index)
-        flat = (index + self.size * torch.arange(self.groups)[:, None]).reshape(-1)
-        self.particles = Particles(*(part[flat] for part in particles))
+        self.particles = particles.chosen(index)
         self.log_t = log_t
 
 

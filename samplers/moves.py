@@ -31,6 +31,12 @@ class Particles(NamedTuple):
     value: Tensor  # K, (N,)
     gradient: Tensor  # of K, (N, d)
 
+    def chosen(self, index: Tensor) -> Particles:
+        """The particles of G equal groups at `index` (G, n), counted within each group."""
+        groups, size = index.shape
+        flat = (index + size * torch.arange(groups)[:, None]).reshape(-1)
+        return Particles(*(part[flat] for part in self))
+
 
 class Curvature(NamedTuple):
     """The Hessian H of K at each particle, with the spectral decomposition of tH + γ."""

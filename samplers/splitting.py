@@ -67,8 +67,7 @@ class Splitting:
             return None
         self._log_volume = self._log_volume + share.log().numpy()
         index = resample(below / below.sum(1, keepdim=True), self._draws)
-        flat = (index + self.size * torch.arange(self.groups)[:, None]).reshape(-1)
-        particles = Particles(*(part[flat] for part in self.particles))
+        particles = self.particles.chosen(index)
         # In {K < ε} with Vol ~ ε^λ the mean of K is ε λ/(λ+1); this t makes exp(-tK) as wide as the level set.
         density = Below(ceiling, 1 / (ceiling - float(particles.value.mean())), self.potential.gamma)
         self.particles, acceptance, _ = equilibrate(self.potential, density, particles, self._draws)
