@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from slt.linearized import Linearized, gauss_newton_eigenvalues
+
 torch.set_num_threads(1)  # the tests' models are too small to share out, least of all on a busy machine
 
 
@@ -26,6 +28,19 @@ def quadratic():
     curvature = torch.tensor([1.0, 0.3, 0.1, 0.0], dtype=torch.float64)
     x = curvature.sqrt().expand(200, -1).contiguous()
     return Point(4), (x, torch.zeros_like(x)), curvature
+
+
+@pytest.fixture(scope="session")
+def linearized_tanh():
+    """(model, data, eigenvalues): a linearized tanh network on its own outputs, and the curvature of its loss."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+        x = torch.randn(400, 3, dtype=torch.float64)
+    model = Linearized(network)
+    with torch.no_grad():
+        y = model(x)
+    return model, (x, y), gauss_newton_eigenvalues(network, x)
 
 
 @pytest.fixture(scope="session")

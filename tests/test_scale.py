@@ -6,12 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import slt
 from samplers.trace import Trace
 from slt.estimation import estimate_potential
-from slt.linearized import Linearized, gauss_newton_eigenvalues, quadratic_llc
+from slt.linearized import quadratic_llc
 from slt.scale import JACKKNIFE_BLOCKS, jackknife, reweighted, sensitivity
 
 CURVATURE = torch.tensor([3.0, 1.0, 0.05, 0.01], dtype=torch.float64)
@@ -33,17 +32,11 @@ def run():
 
 
 @pytest.fixture(scope="module")
-def linearized():
+def linearized(linearized_tanh):
     """A linearized tanh network on its own outputs: estimate at γ = 20, and the curvature of its quadratic loss."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
-        x = torch.randn(400, 3, dtype=torch.float64)
-    model = Linearized(network)
-    with torch.no_grad():
-        y = model(x)
-    estimate = slt.estimate_llc(model, (x, y), slt.gaussian_loss(1.0), gamma=20.0, chains=16, draws=1000)
-    return estimate, gauss_newton_eigenvalues(network, x)
+    model, data, curvature = linearized_tanh
+    estimate = slt.estimate_llc(model, data, slt.gaussian_loss(1.0), gamma=20.0, chains=16, draws=1000)
+    return estimate, curvature
 
 
 def exact_slopes(curvature, n_beta, gamma):

@@ -12,7 +12,7 @@ from torch import nn
 
 import slt
 from slt.estimation import estimate_potential
-from slt.linearized import Linearized, gauss_newton_eigenvalues, quadratic_llc
+from slt.linearized import Linearized, quadratic_llc
 from slt.scale import Slope
 from slt.scale_comparison import ScaleWarning, compare_scales, scale_mismatch
 from slt.scale_curve import ScalePoint, scale_curves
@@ -48,18 +48,6 @@ def flat_run():
     return quadratic_run(gamma=0.002, draws=600)
 
 
-@pytest.fixture(scope="module")
-def linearized():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
-        x = torch.randn(400, 3, dtype=torch.float64)
-    model = Linearized(network)
-    with torch.no_grad():
-        y = model(x)
-    return model, (x, y), gauss_newton_eigenvalues(network, x)
-
-
 def test_curves_of_a_quadratic(run):
     curves = scale_curves(run)
     assert list(curves) == ["gamma", "beta"]
@@ -74,8 +62,8 @@ def test_curves_of_a_quadratic(run):
         assert curve.missing((2**-0.5, 2**0.5, 100.0)) == [100.0]
 
 
-def test_curves_of_a_linearized_network(linearized):
-    model, data, curvature = linearized
+def test_curves_of_a_linearized_network(linearized_tanh):
+    model, data, curvature = linearized_tanh
     estimate = slt.estimate_llc(model, data, slt.gaussian_loss(1.0), gamma=20.0, chains=8, draws=400)
     for curve in scale_curves(estimate).values():
         assert len(curve.points) > 2
@@ -167,8 +155,8 @@ def test_a_failed_rung_is_kept_with_its_reason(run):
         assert scale_curves(climbed, sampled_scales(climbed))[knob].verdict == "no plateau"
 
 
-def test_a_ladder_of_a_network(linearized):
-    model, data, curvature = linearized
+def test_a_ladder_of_a_network(linearized_tanh):
+    model, data, curvature = linearized_tanh
     loss = slt.gaussian_loss(1.0)
     estimate = slt.estimate_llc(model, data, loss, gamma=20.0, chains=4, draws=100)
     climbed = sample_scales(estimate, model, data, loss, factors=(30.0,), draws=100)
