@@ -20,9 +20,9 @@ from torch import nn
 
 import slt
 from slt import zoo
-from slt.estimate import Estimate
-from slt.estimation import estimate_potential
 from slt.linearized import gauss_newton_eigenvalues, quadratic_llc
+from slt.llc.estimate import Estimate
+from slt.llc.estimation import estimate_potential
 
 SAMPLES, GAMMA = 2_000, 1.0
 POTENTIALS = (

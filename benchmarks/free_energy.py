@@ -23,9 +23,9 @@ from torch import nn
 
 import slt
 from slt import zoo
-from slt.free_energy_estimate import FreeEnergyEstimate
+from slt.free_energies.estimate import FreeEnergyEstimate
+from slt.free_energies.local import free_energy_of_potential
 from slt.linearized import Linearized, gauss_newton_eigenvalues
-from slt.local_free_energy import free_energy_of_potential
 
 SAMPLES = 100_000
 POTENTIALS = (

@@ -21,7 +21,7 @@ from statistics import median
 import torch
 
 from slt import zoo
-from slt.rlct import GAMMA, estimate_rlct
+from slt.rlct.estimation import GAMMA, estimate_rlct
 from slt.zoo import AnalyticModel
 
 # λ and seconds published for devinterp's SGLD, 5 chains × 10,000 steps on 2 virtual CPUs: Table 1 of

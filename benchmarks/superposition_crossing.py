@@ -35,8 +35,8 @@ from samplers.engine import Potential
 from samplers.ladder_warmup import warm_up_ladder
 from samplers.posterior import LocalPosterior
 from slt.diagnostics import summarize_mean
-from slt.free_energy_estimate import FreeEnergyEstimate
-from slt.local_free_energy import free_energy_of_potential
+from slt.free_energies.estimate import FreeEnergyEstimate
+from slt.free_energies.local import free_energy_of_potential
 from slt.zoo.superposition import polygon, superposition_loss
 
 COLUMNS = 6

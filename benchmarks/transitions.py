@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from slt.trajectory import Trajectory
-from slt.transitions import find_transitions
+from slt.transitions.detection import find_transitions
 
 MARGIN = 2.0  # checkpoints
 FAMILIES = ("staircase", "ramp", "shoulder", "smooth", "constant")

@@ -8,53 +8,53 @@ if TYPE_CHECKING:
     from samplers.trace import Trace
     from slt import exact
     from slt.checkpoints import load_checkpoint
-    from slt.compare import compare_phases
-    from slt.diagnosis import diagnose
-    from slt.estimate import Estimate
-    from slt.estimation import estimate_llc
-    from slt.free_energy_estimate import FreeEnergyEstimate
-    from slt.information import waic
-    from slt.local_free_energy import free_energy
+    from slt.diagnosis.diagnosis import diagnose
+    from slt.free_energies.compare import compare_phases
+    from slt.free_energies.estimate import FreeEnergyEstimate
+    from slt.free_energies.information import waic
+    from slt.free_energies.local import free_energy
+    from slt.llc.estimate import Estimate
+    from slt.llc.estimation import estimate_llc
     from slt.losses import causal_lm_loss, cross_entropy, gaussian_loss
-    from slt.rlct import estimate_rlct
-    from slt.rlct_estimate import RLCTEstimate
-    from slt.scale_comparison import compare_scales
-    from slt.scale_curve import scale_curves
-    from slt.scale_ladder import sample_scales
+    from slt.rlct.estimate import RLCTEstimate
+    from slt.rlct.estimation import estimate_rlct
+    from slt.scale.comparison import compare_scales
+    from slt.scale.curve import scale_curves
+    from slt.scale.ladder import sample_scales
+    from slt.series.tracker import Tracker
+    from slt.series.tracking import track
     from slt.task import Task, load_task
-    from slt.tracker import Tracker
-    from slt.tracking import track
     from slt.trajectory import Trajectory, read_trajectory
-    from slt.transitions import Transition, find_transitions
+    from slt.transitions.detection import Transition, find_transitions
 
 # Where each public name lives. Loaded when first used: `import slt` and `slt exact` do not wait for torch and arviz.
 _HOME = {
-    "Estimate": "slt.estimate",
-    "FreeEnergyEstimate": "slt.free_energy_estimate",
+    "Estimate": "slt.llc.estimate",
+    "FreeEnergyEstimate": "slt.free_energies.estimate",
     "InputError": "samplers.errors",
-    "RLCTEstimate": "slt.rlct_estimate",
+    "RLCTEstimate": "slt.rlct.estimate",
     "Task": "slt.task",
     "Trace": "samplers.trace",
-    "Tracker": "slt.tracker",
+    "Tracker": "slt.series.tracker",
     "Trajectory": "slt.trajectory",
-    "Transition": "slt.transitions",
+    "Transition": "slt.transitions.detection",
     "causal_lm_loss": "slt.losses",
-    "compare_phases": "slt.compare",
-    "compare_scales": "slt.scale_comparison",
+    "compare_phases": "slt.free_energies.compare",
+    "compare_scales": "slt.scale.comparison",
     "cross_entropy": "slt.losses",
-    "diagnose": "slt.diagnosis",
-    "estimate_llc": "slt.estimation",
-    "estimate_rlct": "slt.rlct",
-    "find_transitions": "slt.transitions",
-    "free_energy": "slt.local_free_energy",
+    "diagnose": "slt.diagnosis.diagnosis",
+    "estimate_llc": "slt.llc.estimation",
+    "estimate_rlct": "slt.rlct.estimation",
+    "find_transitions": "slt.transitions.detection",
+    "free_energy": "slt.free_energies.local",
     "gaussian_loss": "slt.losses",
     "load_checkpoint": "slt.checkpoints",
     "load_task": "slt.task",
     "read_trajectory": "slt.trajectory",
-    "track": "slt.tracking",
-    "sample_scales": "slt.scale_ladder",
-    "scale_curves": "slt.scale_curve",
-    "waic": "slt.information",
+    "track": "slt.series.tracking",
+    "sample_scales": "slt.scale.ladder",
+    "scale_curves": "slt.scale.curve",
+    "waic": "slt.free_energies.information",
 }
 
 __all__ = [

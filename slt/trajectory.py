@@ -11,9 +11,9 @@ import numpy as np
 import xarray as xr
 
 from samplers.errors import InputError
-from slt.estimate import Estimate
 from slt.files import written_whole
-from slt.llc import llc_draws, sound_chains
+from slt.llc.draws import llc_draws, sound_chains
+from slt.llc.estimate import Estimate
 
 NUMBERS = ("loss", "llc", "std_error", "rhat", "ess", "step_size")
 WORDS = ("status", "checkpoint", "reasons")

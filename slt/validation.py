@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from slt import zoo
-from slt.estimate import Estimate
-from slt.estimation import estimate_llc, estimate_potential
-from slt.rlct import estimate_rlct
+from slt.llc.estimate import Estimate
+from slt.llc.estimation import estimate_llc, estimate_potential
+from slt.rlct.estimation import estimate_rlct
 from slt.zoo import AnalyticModel
 
 Verdict = Literal["agrees", "OUTSIDE", "refused", "no reference"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from slt import zoo
-from slt.asymptotics import fit_asymptotics, half_height, height
+from slt.rlct.asymptotics import fit_asymptotics, half_height, height
 
 GROUPS = 8
 

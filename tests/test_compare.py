@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import slt
-from slt.compare import compare_phases, free_energy_at
-from slt.free_energy_estimate import FreeEnergyEstimate, Terms
-from slt.temperature_curve import Curve
+from slt.free_energies.compare import compare_phases, free_energy_at
+from slt.free_energies.estimate import FreeEnergyEstimate, Terms
+from slt.free_energies.temperature_curve import Curve
 
 
 def phase(h: list[float], center_loss: float, n: int = 1000, gamma: float = 1.0, error: float = 0.01, **changes):

@@ -10,9 +10,9 @@ import torch
 
 import slt
 from slt.cli import main
-from slt.diagnosis import diagnose, summarize_chains
-from slt.diagnosis_text import MOST_CHAINS, WIDTH, as_text, sparkline
-from slt.estimation import estimate_potential
+from slt.diagnosis.diagnosis import diagnose, summarize_chains
+from slt.diagnosis.text import MOST_CHAINS, WIDTH, as_text, sparkline
+from slt.llc.estimation import estimate_potential
 from slt.plot import plot_diagnosis, plot_estimate
 
 GAMMA = 2.0

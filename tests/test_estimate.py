@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import slt
 import slt.diagnostics
 from samplers.trace import Trace
-from slt.estimate import JSON_KEYS
+from slt.llc.estimate import JSON_KEYS
 
 QUICK = {"chains": 4, "draws": 20, "progress": False}
 

@@ -14,12 +14,12 @@ from samplers.ladder_trace import LadderTrace
 from slt import zoo
 from slt.cli import app
 from slt.diagnostics import summarize_mean
-from slt.free_energy_estimate import FreeEnergyEstimate
-from slt.free_energy_methods import HUGE, METHODS, excess, mbar, stepping_stone, thermodynamic_integration
-from slt.free_energy_verdict import judge_ladder, read_methods
+from slt.free_energies.estimate import FreeEnergyEstimate
+from slt.free_energies.local import free_energy_of_potential
+from slt.free_energies.methods import HUGE, METHODS, excess, mbar, stepping_stone, thermodynamic_integration
+from slt.free_energies.temperature_curve import curve_of, find_plateau, regress
+from slt.free_energies.verdict import judge_ladder, read_methods
 from slt.linearized import Linearized, gauss_newton_eigenvalues
-from slt.local_free_energy import free_energy_of_potential
-from slt.temperature_curve import curve_of, find_plateau, regress
 
 BETA = np.concatenate([[0.0], np.geomspace(1e-3, 1.0, 14)])
 

@@ -15,22 +15,15 @@ OWNER = {
 }
 # Lower layers first: a module may import from its own layer and those before it.
 LAYERS = [
-    {"files", "records", "losses", "diagnostics", "checkpoint_formats", "linearized", "minimum", "exact",
-     "svg", "report_style", "free_energy_methods", "piecewise", "asymptotics"},
-    {"task", "checkpoints", "series", "workers", "llc", "zoo", "settings", "temperature_curve", "moves"},
-    {"scale", "model_loss", "full_data"},
-    {"estimate"},
-    {"free_energy_estimate", "rlct_estimate", "scale_curve"},
-    {"progress", "verdict", "choices", "free_energy_verdict", "compare", "diagnosis"},
-    {"estimation", "local_free_energy", "information", "rlct", "annealed_ladder", "rlct_verdict", "diagnosis_text",
-     "plot"},
-    {"scale_ladder"},
-    {"trajectory"},
-    {"transitions"},
-    {"series_run"},
-    {"series_plan"},
-    {"tracking", "tracker", "report"},
-    {"validation"},
+    {"files", "records", "losses", "diagnostics", "linearized", "exact", "settings", "checkpoint_formats"},
+    {"task", "checkpoints", "progress", "zoo"},
+    {"model_loss"},
+    {"llc"},
+    {"scale", "free_energies", "rlct"},
+    {"diagnosis", "trajectory"},
+    {"plot", "transitions"},
+    {"series"},
+    {"report", "validation"},
     {"cli", "__main__"},
 ]  # fmt: skip
 

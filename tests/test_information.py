@@ -10,7 +10,7 @@ from torch import nn
 
 import slt
 from slt.diagnostics import summarize_mean
-from slt.information import information
+from slt.free_energies.information import information
 
 
 def test_waic_is_that_of_arviz():

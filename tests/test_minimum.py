@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import slt
-import slt.estimation
+import slt.llc.estimation
 from samplers.engine import Potential
 from samplers.posterior import LocalPosterior
-from slt.minimum import check_minimum
+from slt.llc.minimum import check_minimum
 
 CURVATURE = torch.tensor([3.0, 1.0, 0.2, 0.0], dtype=torch.float64)
 OFFSET = torch.tensor([0.05, -0.1, 0.2, 0.3], dtype=torch.float64)
@@ -34,7 +34,7 @@ def test_the_shift_is_exact_on_a_quadratic():
 def test_the_shift_is_what_a_run_away_from_the_minimum_finds():
     n = 100
     n_beta = n / math.log(n)
-    run = slt.estimation.estimate_potential(quadratic_loss, OFFSET, n, gamma=2.0, draws=4000, chains=16)
+    run = slt.llc.estimation.estimate_potential(quadratic_loss, OFFSET, n, gamma=2.0, draws=4000, chains=16)
     at_minimum = 0.5 * float((n_beta * CURVATURE / (n_beta * CURVATURE + 2.0)).sum())
     posterior = LocalPosterior(Potential(quadratic_loss, 4), OFFSET, n=n, beta=1 / math.log(n), gamma=2.0)
     predicted = at_minimum + check_minimum(posterior, n).shift

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 import slt
-from slt.report import write_report
-from slt.series_run import RunFolder
-from slt.svg import Axis
+from slt.report.page import write_report
+from slt.report.svg import Axis
+from slt.series.folder import RunFolder
 from slt.trajectory import Trajectory
 
 

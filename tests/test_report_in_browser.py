@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import slt
-from slt.report import write_report
+from slt.report.page import write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -10,10 +10,10 @@ import torch
 import slt
 from samplers.errors import InputError
 from slt import zoo
-from slt.annealed_ladder import Climb
-from slt.asymptotics import fit_asymptotics
-from slt.rlct import estimate_rlct
-from slt.rlct_verdict import fit_reasons
+from slt.rlct.annealed_ladder import Climb
+from slt.rlct.asymptotics import fit_asymptotics
+from slt.rlct.estimation import estimate_rlct
+from slt.rlct.verdict import fit_reasons
 
 QUICK = {"particles": 1024, "volume": False}
 
@@ -111,7 +111,7 @@ def test_a_ladder_that_float64_ends_is_said_to_be_short():
 
 
 def test_two_routes_that_disagree_are_reported(monkeypatch):
-    import slt.rlct as module
+    import slt.rlct.estimation as module
 
     model = zoo.get("quadratic-1")
     original = module._volumes

@@ -11,7 +11,7 @@ import xarray as xr
 
 import slt
 from samplers.trace import Trace
-from slt.estimation import estimate_potential
+from slt.llc.estimation import estimate_potential
 from slt.records import from_record, to_record
 
 

@@ -9,9 +9,9 @@ import torch
 
 import slt
 from samplers.trace import Trace
-from slt.estimation import estimate_potential
 from slt.linearized import quadratic_llc
-from slt.scale import JACKKNIFE_BLOCKS, jackknife, reweighted, sensitivity
+from slt.llc.estimation import estimate_potential
+from slt.llc.sensitivity import JACKKNIFE_BLOCKS, jackknife, reweighted, sensitivity
 
 CURVATURE = torch.tensor([3.0, 1.0, 0.05, 0.01], dtype=torch.float64)
 N, GAMMA = 1000, 5.0

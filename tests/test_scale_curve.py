@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 import slt
-from slt.estimation import estimate_potential
 from slt.linearized import Linearized, quadratic_llc
-from slt.scale import Slope
-from slt.scale_comparison import ScaleWarning, compare_scales, scale_mismatch
-from slt.scale_curve import ScalePoint, scale_curves
-from slt.scale_ladder import climb, sample_scales, sampled_scales
+from slt.llc.estimation import estimate_potential
+from slt.llc.sensitivity import Slope
+from slt.scale.comparison import ScaleWarning, compare_scales, scale_mismatch
+from slt.scale.curve import ScalePoint, scale_curves
+from slt.scale.ladder import climb, sample_scales, sampled_scales
 
 CURVATURE = torch.tensor([3.0, 1.0, 0.05, 0.01], dtype=torch.float64)
 N, GAMMA = 1000, 5.0

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 import slt
-from slt.series import find_series
+from slt.series.find import find_series
 
 
 def touch(folder, *names):

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 import slt
 from samplers.hmc import HMC, HMCState
-from slt.estimation import estimate_potential
-from slt.soundness import drifted, too_few_data
+from slt.llc.estimation import estimate_potential
+from slt.llc.soundness import drifted, too_few_data
 
 N = 400
 

@@ -9,8 +9,8 @@ from samplers.coupling import Start, coarser, shadow
 from samplers.hmc import HMC
 from samplers.sghmc import SGHMC
 from samplers.sgld import SGLD
-from slt.estimation import estimate_potential
 from slt.linearized import quadratic_llc
+from slt.llc.estimation import estimate_potential
 
 GAMMA = 10.0
 
@@ -117,7 +117,7 @@ def test_shadows_read_the_same_minibatches(digits, digits_mlp, thin):
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("slt.step_error.shadow", remembering)
+        patch.setattr("slt.llc.step_error.shadow", remembering)
         run = slt.estimate_llc(digits_mlp, digits, sampler="sgld", draws=100, thin=thin)
     ((again, which),) = runs
     recorded = run.trace.center_loss[: len(again.loss), -100:]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import slt
-import slt.tracker
+import slt.series.tracker
 
 QUICK = {"chains": 4, "draws": 8}
 
@@ -94,7 +94,7 @@ def _row(step):
 def test_the_budget_is_kept(monkeypatch):
     """On a clock that only the loop and the estimates move: 1 s a step, 3 s an estimate, a tenth of the time."""
     clock = [0.0]
-    monkeypatch.setattr(slt.tracker.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(slt.series.tracker.time, "perf_counter", lambda: clock[0])
     tracker = slt.Tracker(data(), every=1, budget=0.1)
 
     def estimate(step, model):

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 import slt
-import slt.tracking
+import slt.series.tracking
 from slt.cli import main
 from slt.settings import default_gamma
 from slt.task import load_task
@@ -63,13 +63,13 @@ def run(folder, name="run", **settings) -> Trajectory:
 def counted(monkeypatch):
     """The checkpoints that were estimated, in order."""
     done = []
-    real = slt.tracking.estimate_llc
+    real = slt.series.tracking.estimate_llc
 
     def estimate(*args, **settings):
         done.append(settings["checkpoint"].rsplit("/")[-1])
         return real(*args, **settings)
 
-    monkeypatch.setattr(slt.tracking, "estimate_llc", estimate)
+    monkeypatch.setattr(slt.series.tracking, "estimate_llc", estimate)
     return done
 
 
@@ -236,7 +236,7 @@ def test_a_task_in_python(folder):
 
 
 def test_two_at_once_are_refused(folder):
-    from slt.series_run import RunFolder
+    from slt.series.folder import RunFolder
 
     with RunFolder(folder / "run").locked(), pytest.raises(slt.InputError, match="another slt track is at work"):
         run(folder)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import slt
-from slt.moves import find_moves, fit_curve, penalty, working_errors
-from slt.piecewise import fit_knots
 from slt.trajectory import Trajectory
+from slt.transitions.moves import find_moves, fit_curve, penalty, working_errors
+from slt.transitions.piecewise import fit_knots
 
 STEPS = np.unique(np.geomspace(100, 100_000, 60).round().astype(int))
 

@@ -15,8 +15,8 @@ def compare(
     Each solution's prior is the localizing Gaussian around its own weights. Runs with other data, beta or gamma do not
     compare: give them all the same --beta and --gamma.
     """
-    from slt.compare import compare_phases
-    from slt.free_energy_estimate import FreeEnergyEstimate
+    from slt.free_energies.compare import compare_phases
+    from slt.free_energies.estimate import FreeEnergyEstimate
 
     result = compare_phases([FreeEnergyEstimate.load(run) for run in runs], [str(run) for run in runs])
     typer.echo(result.to_json() if json else str(result))

@@ -33,24 +33,24 @@ def diagnose(
 
     With several runs: their estimates side by side, and a warning where they were made at different scales.
     """
-    from slt.estimate import Estimate
     from slt.files import check_writable
+    from slt.llc.estimate import Estimate
 
     if plot is not None:
         check_writable(plot)
     if len(runs) > 1:
         if plot is not None or ladder is not None:
             raise InputError("--plot and --ladder belong to one run: give a single RUN")
-        from slt.scale_comparison import compare_scales
+        from slt.scale.comparison import compare_scales
 
         result = compare_scales([Estimate.load(run) for run in runs], [str(run) for run in runs])
         typer.echo(result.to_json() if json else str(result))
         return
     from rich.console import Console
 
-    from slt.diagnosis import diagnose as take_apart
-    from slt.diagnosis_text import WIDTH, as_text, render
-    from slt.scale_ladder import sampled_scales
+    from slt.diagnosis.diagnosis import diagnose as take_apart
+    from slt.diagnosis.text import WIDTH, as_text, render
+    from slt.scale.ladder import sampled_scales
 
     run = runs[0]
     estimate = Estimate.load(run)
@@ -77,7 +77,7 @@ def diagnose(
 def _climbed(estimate, task: Path, checkpoint: Path | None, progress: bool | None):
     """The estimate with points sampled at other scales."""
     from slt.checkpoints import load_checkpoint
-    from slt.scale_ladder import sample_scales
+    from slt.scale.ladder import sample_scales
     from slt.task import load_task
 
     weights = checkpoint or (Path(estimate.checkpoint) if estimate.checkpoint else None)

@@ -91,9 +91,9 @@ def estimate(
     used.
     """
     from slt.checkpoints import load_checkpoint
-    from slt.estimation import estimate_llc
     from slt.files import check_writable
-    from slt.local_free_energy import free_energy
+    from slt.free_energies.local import free_energy
+    from slt.llc.estimation import estimate_llc
     from slt.plot import plot_estimate
     from slt.settings import Settings
     from slt.task import load_task

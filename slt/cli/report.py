@@ -11,6 +11,6 @@ def report(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="[default: RUN/report.html]")] = None,
 ) -> None:
     """Write the results of a series as one HTML page: curves, transitions, a panel for each checkpoint."""
-    from slt.report import write_report
+    from slt.report.page import write_report
 
     typer.echo(f"wrote {write_report(run, output)}")

@@ -43,8 +43,8 @@ def track(
     may be no minimum of the loss, and have no usable number). 1: some could not be read, each named on standard error,
     the others are done; or none has a usable number. 2: the input cannot be used.
     """
-    from slt.series_run import RunFolder
-    from slt.tracking import track as run
+    from slt.series.folder import RunFolder
+    from slt.series.tracking import track as run
 
     trajectory = run(
         task,

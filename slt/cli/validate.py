@@ -17,7 +17,7 @@ def validate(
     """
     import json as json_library
 
-    from slt.estimate import finite
+    from slt.llc.estimate import finite
     from slt.validation import HEADER, table_row, tally
     from slt.validation import validate as run
 

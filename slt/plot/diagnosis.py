@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from slt.diagnosis import STRANGE_Z, Diagnosis
-from slt.llc import sound_chains
+from slt.diagnosis.diagnosis import STRANGE_Z, Diagnosis
+from slt.llc.draws import sound_chains
 from slt.plot.canvas import limits, pyplot, running_mean, save_figure
-from slt.scale_curve import Knob, ScaleCurve
+from slt.scale.curve import Knob, ScaleCurve
 
 MOST_LINES = 24  # chains drawn one by one; of more the first are
 MOST_POINTS = 600  # of a line; longer ones are drawn as means of neighbouring draws, or all would be one colour

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from slt.estimate import Estimate
-from slt.llc import llc_draws, sound_chains
+from slt.llc.draws import llc_draws, sound_chains
+from slt.llc.estimate import Estimate
 from slt.plot.canvas import limits, pyplot, running_mean, save_figure
 
 

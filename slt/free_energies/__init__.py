@@ -1,0 +1,1 @@
+"""Free energies from ladders of temperatures, comparing solutions, information criteria."""

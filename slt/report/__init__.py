@@ -1,0 +1,1 @@
+"""`slt report`: a series as one HTML page."""

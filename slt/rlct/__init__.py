@@ -1,0 +1,1 @@
+"""(λ, m) of analytic potentials: `estimate_rlct`."""

@@ -1,0 +1,118 @@
+"""Annealing through as many decades as (λ, m) needs, and with as many particles."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from samplers.analytic import LocalPotential
+from samplers.annealing import MAX_LOG_T, ROUNDING, Annealing, Stage
+from slt.rlct.asymptotics import AsymptoticFit, fit_asymptotics, half_height, height
+
+GROUPS = 8
+TAIL_NATS, TAIL_LENGTH = 25.0, 40.0  # how far past half height the ladder goes: λ (L - L_½) and L - L_½
+EXTENSION = 1.6  # of the tail, once, where m > 1 is likely but not settled: such a tail is slow
+MIN_STAGES = 8
+MAX_STAGES = 300
+MAX_BATCHES = 4  # times the particles asked for, while m is not settled
+MIN_ANCESTORS = 4.0  # initial particles of a group with descendants: with fewer, the group is one draw many times over
+SETTLED = 0.95  # probability of the best m
+OPEN = 0.4  # the same, where more particles are not likely to settle anything
+MAX_ERROR = 0.02  # of λ
+ZERO = 2e-3  # a curve that ends below this has λ = 0
+
+Report = Callable[[str], None]
+
+
+@dataclass
+class Climb:
+    """The stages so far, the fit to them, and what ended the ladder short of where it should end.
+
+    `stopped` is 'rounding', 'ancestors', 'range', 'stages', 'time', or None.
+    """
+
+    stages: list[Stage] = field(default_factory=list)
+    fit: AsymptoticFit | None = None
+    stopped: str | None = None
+
+    @property
+    def slopes(self) -> tuple[np.ndarray, np.ndarray]:
+        """log t (S,) and E[tK] of each group (G, S)."""
+        return np.array([s.log_t for s in self.stages]), np.stack([s.mean for s in self.stages], 1)
+
+    @property
+    def tail(self) -> float:
+        """Length of the tail in units of what is needed."""
+        log_t, groups = self.slopes
+        curve = groups.mean(0)
+        length = log_t[-1] - half_height(log_t, curve)
+        return float(min(length / TAIL_LENGTH, length * max(height(curve), ZERO) / TAIL_NATS))
+
+    @property
+    def settled(self) -> bool:
+        """Whether one m has nearly all of the probability, and λ a small enough error."""
+        if self.fit is None:
+            return False
+        mean, error = self.fit.overall()
+        return self.fit.probabilities[self.fit.best] >= SETTLED and error <= MAX_ERROR * mean
+
+
+def climb(
+    local: LocalPotential, size: int, seed: int, target: float | None, deadline: float | None, say: Report
+) -> Climb:
+    """Anneal until the tail is long enough; then, until m is settled, further and with more particles.
+
+    `target` is the log t to end at, if it is not for the tail to tell; `deadline` a time on the monotonic clock.
+    """
+    started = time.monotonic()
+    annealing = Annealing(local, groups=GROUPS, size=size, seed=seed)
+    found = Climb()
+    _ascend(found, annealing, 1.0, target, deadline, say)
+    if len(found.stages) < MIN_STAGES or height(found.slopes[1].mean(0)) < ZERO:
+        return found
+    found.fit = fit_asymptotics(*found.slopes, local.dimension)
+    if not found.settled and found.fit.best > 1 and found.stopped is None and target is None:
+        _ascend(found, annealing, EXTENSION, target, deadline, say)
+        found.fit = fit_asymptotics(*found.slopes, local.dimension)
+    lap = time.monotonic() - started
+    for batch in range(1, MAX_BATCHES):
+        best = found.fit.best
+        if found.settled or found.fit.probabilities[best] < OPEN:
+            break
+        if deadline is not None and time.monotonic() + lap > deadline:
+            break
+        say(f"m = {best} with probability {found.fit.probabilities[best]:.2f}: {GROUPS * size} more particles")
+        annealing = Annealing(local, groups=GROUPS, size=size, seed=seed, first_group=GROUPS * batch)
+        found.stages = [stage.joined(annealing.advance(stage.log_t)) for stage in found.stages]
+        found.fit = fit_asymptotics(*found.slopes, local.dimension)
+    return found
+
+
+def _ascend(
+    found: Climb, annealing: Annealing, length: float, target: float | None, deadline: float | None, say: Report
+) -> None:
+    """Add stages until the tail has that length, or until `target` is reached, or something stops it."""
+    while found.stopped is None and (target is None or annealing.log_t < target):
+        stage = annealing.advance(limit=MAX_LOG_T if target is None else target)
+        found.stopped = _stopped(stage, len(found.stages) + 1, deadline)
+        if found.stopped in ("rounding", "ancestors"):
+            return
+        found.stages.append(stage)
+        say(f"log t = {stage.log_t:.1f}: E[tK] = {stage.mean.mean():.4f}")
+        if target is None and len(found.stages) >= MIN_STAGES and found.tail >= length:
+            return
+
+
+def _stopped(stage: Stage, count: int, deadline: float | None) -> str | None:
+    if stage.rounding > ROUNDING:
+        return "rounding"
+    if stage.ancestors < MIN_ANCESTORS:
+        return "ancestors"
+    if stage.log_t >= MAX_LOG_T:
+        return "range"
+    if count >= MAX_STAGES:
+        return "stages"
+    return "time" if deadline is not None and time.monotonic() > deadline else None

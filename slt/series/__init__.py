@@ -1,0 +1,1 @@
+"""Series of checkpoints: found, planned, estimated, followed during training."""

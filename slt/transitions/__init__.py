@@ -1,0 +1,1 @@
+"""Transitions of a training run: `find_transitions`."""
