@@ -19,7 +19,7 @@ from samplers.preconditioner import Diagonal
 from samplers.resume import fingerprint, pack, unpack
 from samplers.sgld import SGLD
 from samplers.warmup import SETTLING
-from slt.llc.draws import recording
+from slt.llc import recording
 
 KNOBS = {"chains": 3, "gamma": 10.0, "progress": False}
 
