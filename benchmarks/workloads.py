@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 STEP_SIZE, GAMMA, N_BETA = 1e-6, 100.0, 20.0
+SKIPPED = 0.3  # of the steps at the front are not timed
 
 
 class Block(nn.Module):

@@ -18,9 +18,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from workloads import GAMMA, N_BETA, STEP_SIZE, WORKLOADS, Workload, next_token_loss
-
-SKIPPED = 0.3  # of the steps at the front are not timed
+from workloads import GAMMA, N_BETA, SKIPPED, STEP_SIZE, WORKLOADS, Workload, next_token_loss
 
 
 def rate(ticks: list[float], each: float) -> float:
