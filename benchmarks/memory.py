@@ -19,7 +19,7 @@ import torch
 
 import slt
 from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
-from benchmarks.workloads import mlp
+from benchmarks.peers.models import mlp
 from samplers.engine import ModuleLoss
 from samplers.sgld import SGLD
 from slt.losses import cross_entropy
@@ -57,9 +57,9 @@ def forget_peak() -> None:
 
 def measure(chains: int, width: int) -> dict[str, Any]:
     """Peak growth of one run, in bytes and in units of the parameters' size."""
-    model = mlp(INPUTS, width, width, width, 10)
+    model = mlp([INPUTS, width, width, width, 10])
     data = torch.randn(SAMPLES, INPUTS), torch.randint(0, 10, (SAMPLES,))
-    warm = mlp(INPUTS, 8, 10)
+    warm = mlp([INPUTS, 8, 10])
     knobs = {
         "sampler": SGLD(1e-8),
         "batch_size": BATCH,

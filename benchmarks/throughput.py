@@ -17,16 +17,16 @@ import os
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
-from benchmarks.peers.environments import python_of
+from benchmarks.peers import client
+from benchmarks.peers.models import mlp
 from benchmarks.throughput_worker import loss_of, measure_overhead
-from benchmarks.workloads import WORKLOADS, mlp
+from benchmarks.workloads import WORKLOADS
 from slt.losses import cross_entropy
 
 if TYPE_CHECKING:
@@ -40,18 +40,22 @@ ABOUT = About(
     criterion="Reproduced if every workload reaches its target; partly if some do.",
     duration="15 minutes",
 )
-PEERS = Path(__file__).parent / "peers"
-PARTIES = ("slt", "slt-compiled", "devinterp", "canonical", "canonical-compiled")
+PEER_WORKERS = {
+    "devinterp": ("devinterp-2",),
+    "canonical": ("canonical",),
+    "canonical-compiled": ("canonical", "compiled"),
+}
+PARTIES = ("slt", "slt-compiled", *PEER_WORKERS)
 TARGETS = {"mlp-330": 30.0, "mlp-109k": 2.0, "gpt-137k": 1.5}  # times devinterp
 CHAINS = (1, 4, 16, 64, 256)
 WIDTHS = (16, 60, 200, 640, 3140)  # of two hidden layers: 1e3 to 1e7 parameters
 
 
-def start(party: str, name: str, threads: int) -> subprocess.Popen:
-    if party.startswith("slt"):
-        command = [sys.executable, "-m", "benchmarks.throughput_worker", party, name]
-    else:
-        command = [str(python_of("devinterp-2")), str(PEERS / "worker.py"), party, name]
+def start(party: str, name: str, threads: int) -> subprocess.Popen[str]:
+    if party in PEER_WORKERS:
+        peer, *compiled = PEER_WORKERS[party]
+        return client.start(peer, name, *compiled, threads=threads)
+    command = [sys.executable, "-m", "benchmarks.throughput_worker", party, name]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
@@ -61,7 +65,7 @@ def start(party: str, name: str, threads: int) -> subprocess.Popen:
 def compare(name: str, parties: tuple[str, ...], rounds: int, threads: int, steps: int | None = None) -> dict[str, Any]:
     """Median rates of all parties on one workload."""
     processes = {party: start(party, name, threads) for party in parties}
-    found: dict[str, list[dict]] = {party: [] for party in parties}
+    found: dict[str, list[dict[str, Any]]] = {party: [] for party in parties}
     for _ in range(rounds):
         for party, process in list(processes.items()):
             assert process.stdin is not None
@@ -75,7 +79,7 @@ def compare(name: str, parties: tuple[str, ...], rounds: int, threads: int, step
                 processes.pop(party).communicate()
     for process in processes.values():
         process.communicate()
-    result = {
+    result: dict[str, Any] = {
         party: {
             "rate": statistics.median(item["rate"] for item in items),
             "rates": [item["rate"] for item in items],
@@ -106,7 +110,7 @@ def scaling() -> dict[str, Any]:
         inputs, targets = torch.randn(256, 32), torch.randint(0, 10, (256,))
         steps = max(2, min(100, 100_000 // width**2))
         parameters.append(
-            measure_overhead(mlp(32, width, width, 10), inputs, targets, cross_entropy, 4, 64, steps, repeats=3)
+            measure_overhead(mlp([32, width, width, 10]), inputs, targets, cross_entropy, 4, 64, steps, repeats=3)
         )
     points = {"chains": chains, "parameters": parameters}
     fits = {f"{name}_fit": fit([p[key] for p in points[name]], [p["seconds"] for p in points[name]])
@@ -141,7 +145,7 @@ def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
         rates = {"mlp-330": kept("mlp-330", compare, "mlp-330", PARTIES[:1], 1, options.threads, 50)}
         small = {"auto": measure_overhead(*WORKLOADS["mlp-330"].build(), cross_entropy, 4, 64, 5, repeats=1)}
         return {"threads": options.threads, "rounds": 1, "rates": rates, "limit": {"mlp-330": small}}
-    parties = PARTIES if python_of("devinterp-2").exists() else PARTIES[:2]
+    parties = PARTIES[:2] if client.missing("devinterp-2") else PARTIES
     settings = f"{options.rounds} rounds, {options.threads} threads, {len(parties)} parties"
     return {
         "threads": options.threads,

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import slt
-from benchmarks.workloads import GAMMA, N_BETA, SKIPPED, STEP_SIZE, WORKLOADS, Workload, next_token_loss
+from benchmarks.workloads import GAMMA, N_BETA, STEP_SIZE, WORKLOADS, Workload, next_token_loss, rate_of
 from samplers.batches import Batches
 from samplers.engine import ModuleLoss
 from samplers.noise import ChainNoise
@@ -48,9 +48,7 @@ def measure_slt(workload: Workload, evaluation: str) -> dict[str, Any]:
         )  # fmt: skip
     finally:
         Run.step = step  # type: ignore[method-assign]
-    kept = ticks[int(SKIPPED * len(ticks)) :]
-    rate = workload.chains * (len(kept) - 1) / (kept[-1] - kept[0])
-    return {"rate": rate, "seconds": estimate.seconds, "evaluation": estimate.evaluation}
+    return {"rate": rate_of(ticks, workload.chains), "seconds": estimate.seconds, "evaluation": estimate.evaluation}
 
 
 def measure_overhead(
