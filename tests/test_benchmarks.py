@@ -2,12 +2,14 @@
 
 import json
 import math
+import subprocess
 from argparse import Namespace
 
 import pytest
 import torch
 
 from benchmarks import NAMES, page
+from benchmarks import __main__ as command
 from benchmarks.harness import (
     KEYS,
     RESULTS,
@@ -152,3 +154,34 @@ def test_tables():
     table = Table(("a", "|b|"), [("long cell", "2")], "What it is.")
     assert str(table) == "What it is.\na          |b|\nlong cell  2"
     assert page.markdown(table) == "What it is.\n\n| a | \\|b\\| |\n| --- | --- |\n| long cell | 2 |"
+
+
+def test_all_goes_on_after_a_failing_one_and_is_resumed(monkeypatch, tmp_path, capsys):
+    broken, asked = {NAMES[1]}, []
+
+    def check_call(command):
+        asked.append(command[-1])
+        if command[-1] in broken:
+            raise subprocess.CalledProcessError(1, command)
+        return 0
+
+    monkeypatch.setattr(subprocess, "check_call", check_call)
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
+    monkeypatch.setattr(page, "write", lambda: None)
+    assert command.run_all() == 1
+    assert asked == list(NAMES)
+    assert f"failed: {NAMES[1]}" in capsys.readouterr().out
+    broken.clear()
+    assert command.run_all() == 0
+    assert asked == [*NAMES, NAMES[1]]
+    assert not list(tmp_path.iterdir())
+
+
+def test_command_line(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--list"])
+    assert command.main() == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in NAMES)
+    monkeypatch.setattr("sys.argv", ["benchmarks", "no-such"])
+    assert command.main() == 2
+    assert "no benchmark is called 'no-such'" in capsys.readouterr().err
