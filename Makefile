@@ -4,9 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# The benchmarks' other libraries; the two generations of devinterp exclude each other.
 PEERS := .venv-peers
+DEVINTERP_1 := .venv-devinterp-1
 
-.PHONY: demo test check format slow peers clean
+.PHONY: demo test check format slow benchmarks peers clean
 .DELETE_ON_ERROR:
 
 # torch goes in first, alone: the pinned build is then kept by everything that follows.
@@ -35,8 +37,12 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The libraries that benchmarks/throughput.py is measured against, in an environment of their own.
-peers: $(PEERS)/.installed
+# Hours. One that fails does not stop the others; run again, it goes on where it was.
+benchmarks: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks all
+
+# What the benchmarks compare with, in environments of their own.
+peers: $(PEERS)/.installed $(DEVINTERP_1)/.installed
 
 $(PEERS)/.installed: benchmarks/peers/requirements.txt benchmarks/peers/no-deps.txt
 	$(PYTHON) -m venv $(PEERS)
@@ -45,5 +51,11 @@ $(PEERS)/.installed: benchmarks/peers/requirements.txt benchmarks/peers/no-deps.
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/peers/no-deps.txt
 	touch $(PEERS)/.installed
 
+$(DEVINTERP_1)/.installed: benchmarks/peers/devinterp-1.txt
+	$(PYTHON) -m venv $(DEVINTERP_1)
+	$(DEVINTERP_1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(DEVINTERP_1)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers/devinterp-1.txt
+	touch $(DEVINTERP_1)/.installed
+
 clean:
-	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache runs
+	rm -rf $(VENV) $(PEERS) $(DEVINTERP_1) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache runs

@@ -1,0 +1,14 @@
+"""Every claim about accuracy, speed and memory as a script; `python -m benchmarks --list`."""
+
+# Each is the module benchmarks/NAME.py, in the order of the page; see benchmarks/harness.py for what such a module has.
+NAMES: tuple[str, ...] = (
+    "coverage",
+    "free_energy",
+    "rlct_accuracy",
+    "polynomial_networks",
+    "deep_linear_samplers",
+    "superposition_crossing",
+    "transitions",
+    "throughput",
+    "memory",
+)

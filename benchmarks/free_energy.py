@@ -3,30 +3,42 @@
 Potentials of the zoo at n = 100,000 and γ = 1, and the digits network 64-32-10 linearized at its trained weights,
 whose free energy is ½ Σ log(1 + nβ h_i/γ) exactly. A row says how often the answer lies within 0.05 nats + 1%, and
 whether z = (estimate - exact)/error scatters as it should: its root mean square over seeds is 1 for honest errors.
-
-    python -m benchmarks.free_energy [--quick] [--seeds 10] [--network] [--output benchmarks/results/free_energy.json]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
 import slt
+from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
 from slt import zoo
 from slt.free_energies.estimate import FreeEnergyEstimate
 from slt.free_energies.local import free_energy_of_potential
 from slt.linearized import Linearized, gauss_newton_eigenvalues
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ABOUT = About(
+    title="Local free energies against exact answers",
+    claim="A ladder of temperatures gives the local free energy in nats by three methods that agree, with honest "
+    "errors.",
+    source="docs/temperatures.md",
+    target="Within 0.05 nats + 1% of quadrature or closed form in 95% of runs; no method further than 4 of its own "
+    "errors.",
+    criterion="Reproduced if both hold and no two methods contradict each other in any run; partly if some of "
+    "these hold.",
+    duration="10 minutes",
+)
 SAMPLES = 100_000
 POTENTIALS = (
     "quadratic-10-ill",
@@ -61,10 +73,10 @@ class Row:
     seconds: float
 
 
-def measure(model: str, dimension: int, exact: float, seeds: int, run: Callable[[int], FreeEnergyEstimate]) -> Row:
+def measure(model: str, dimension: int, exact: float, seeds: range, run: Callable[[int], FreeEnergyEstimate]) -> Row:
     """Run all seeds of one model."""
     started = time.monotonic()
-    runs = [run(seed) for seed in range(seeds)]
+    runs = [run(seed) for seed in seeds]
     z = {name: np.array([(r.methods[name][0] - exact) / r.methods[name][1] for r in runs]) for name in runs[0].methods}
     values = np.array([r.free_energy for r in runs])
     statuses = [r.status for r in runs]
@@ -82,11 +94,11 @@ def measure(model: str, dimension: int, exact: float, seeds: int, run: Callable[
         statuses={status: statuses.count(status) for status in sorted(set(statuses))},
         rungs=runs[0].rungs,
         draws=float(np.mean([r.draws for r in runs])),
-        seconds=(time.monotonic() - started) / seeds,
+        seconds=(time.monotonic() - started) / len(seeds),
     )
 
 
-def potential(name: str, seeds: int) -> Row:
+def potential(name: str, seeds: range) -> Row:
     """A potential of the zoo."""
     model = zoo.get(name)
 
@@ -97,7 +109,7 @@ def potential(name: str, seeds: int) -> Row:
     return measure(name, model.dimension, model.free_energy(float(SAMPLES)), seeds, run)
 
 
-def linearized_digits(seeds: int) -> Row:
+def linearized_digits(seeds: range) -> Row:
     """The digits network at β = 1/log n and γ = 100, trained for some seconds, then linearized in float64."""
     from sklearn.datasets import load_digits
 
@@ -124,41 +136,57 @@ def linearized_digits(seeds: int) -> Row:
     return measure(NETWORK, len(h), 0.5 * float(torch.log1p(n_beta * h / gamma).sum()), seeds, run)
 
 
-HEADER = (
-    f"{'model':24} {'d':>5} {'exact F':>8} {'mean F':>8} {'± one run':>9} {'within':>6} {'rms z (MBAR, TI, SS)':>21} "
-    f"{'max z':>5} {'agree':>7} {'rungs':>5} {'draws':>6} {'s':>6}"
-)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--network", action="store_true", help="the linearized digits network too, one seed: minutes")
 
 
-def line(row: Row) -> str:
-    scatter = ", ".join(f"{value:.2f}" for value in row.rms_z.values())
-    return (
-        f"{row.model:24} {row.dimension:5d} {row.exact:8.3f} {row.mean:8.3f} {row.std_error:9.3f} {row.within:6.0%} "
-        f"{scatter:>21} {row.max_z:5.1f} {row.agree:3d}/{row.runs:<3d} {row.rungs:5d} {row.draws:6.0f} "
-        f"{row.seconds:6.1f}"
+def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
+    names = POTENTIALS[1:2] if quick else POTENTIALS
+    seeds = range(options.seed, options.seed + (1 if quick else options.seeds))
+    rows = [kept(f"{name}, {len(seeds)} seeds from {seeds.start}", potential, name, seeds) for name in names]
+    if options.network:
+        rows.append(kept(f"{NETWORK}, seed {seeds.start}", linearized_digits, seeds[:1]))
+    return {"rows": rows}
+
+
+def judge(measured: dict[str, Any]) -> Verdict:
+    rows = measured["rows"]
+    runs, worst = sum(row["runs"] for row in rows), max(row["max_z"] for row in rows)
+    within = sum(round(row["within"] * row["runs"]) for row in rows)
+    agree = sum(row["agree"] for row in rows)
+    return verdict_of(
+        [
+            (f"{within} of {runs} runs within 0.05 nats + 1% (95%)", within >= 0.95 * runs),
+            (f"largest |z| of any method {worst:.1f} (at most 4)", worst <= 4),
+            (f"all methods agree in {agree} of {runs} runs (all)", agree == runs),
+        ]
     )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Local free energies against exact answers")
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--network", action="store_true", help="the linearized digits network too, one seed: minutes")
-    parser.add_argument("--output", type=Path, help="write the table as JSON")
-    parser.add_argument("--quick", action="store_true", help="two potentials, two seeds")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    names, seeds = (POTENTIALS[:2], 2) if arguments.quick else (POTENTIALS, arguments.seeds)
-    print(HEADER)
-    rows = []
-    for name in (*names, *([NETWORK] if arguments.network else [])):
-        rows.append(linearized_digits(1) if name == NETWORK else potential(name, seeds))
-        print(line(rows[-1]), flush=True)
-        if arguments.output:
-            arguments.output.parent.mkdir(parents=True, exist_ok=True)
-            table = {"command": "python -m benchmarks.free_energy", "rows": [asdict(row) for row in rows]}
-            arguments.output.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n")
-    return 0 if all(row.max_z < 4 for row in rows) else 1
+def tables(measured: dict[str, Any]) -> list[Table]:
+    header = ("model", "d", "exact F", "mean F", "± one run", "within", *measured["rows"][0]["rms_z"], "max z", "agree")
+    rows = [
+        (
+            row["model"], str(row["dimension"]), f"{row['exact']:.3f}", f"{row['mean']:.3f}", f"{row['std_error']:.3f}",
+            f"{row['within']:.0%}", *(f"{value:.2f}" for value in row["rms_z"].values()), f"{row['max_z']:.1f}",
+            f"{row['agree']}/{row['runs']}",
+        )
+        for row in measured["rows"]
+    ]  # fmt: skip
+    return [Table(header, rows, "Nats. Under each method: root mean square over seeds of (estimate − exact)/error.")]
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def draw(measured: dict[str, Any]) -> Figure:
+    from benchmarks import figures
+
+    figure, (axis,) = figures.new(width=6.4, height=3.8)
+    rows = measured["rows"]
+    error = [row["mean"] - row["exact"] for row in rows]
+    axis.errorbar(error, range(len(rows)), xerr=[row["std_error"] for row in rows], fmt="o", capsize=3)
+    allowed = [0.05 + 0.01 * abs(row["exact"]) for row in rows]
+    axis.plot(allowed, range(len(rows)), "|", [-a for a in allowed], range(len(rows)), "|", color="gray", markersize=14)
+    axis.axvline(0, color="gray", linewidth=1)
+    axis.set(xlabel="mean F − exact F, nats; bars: error of one run; ticks: 0.05 + 1%", yticks=range(len(rows)))
+    axis.set_yticklabels([row["model"] for row in rows])
+    return figure

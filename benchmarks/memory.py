@@ -1,11 +1,11 @@
 """Peak memory of a run on a model of 10 million weights, against (3·chains + 4) × parameter bytes + activations.
 
-    python -m benchmarks.memory          # a minute; writes benchmarks/results/memory.json
-
 Each number of chains runs in a process of its own, which imports everything, builds the model and its data, and then
 samples; what is counted is the growth of the process's peak resident memory from before the toolkit's copy of the model
 to the end of the run, on the CPU.
 """
+
+from __future__ import annotations
 
 import argparse
 import gc
@@ -13,20 +13,33 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 import slt
-from benchmarks.workloads import mlp
+from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
+from benchmarks.peers.models import mlp
 from samplers.engine import ModuleLoss
 from samplers.sgld import SGLD
 from slt.losses import cross_entropy
 from slt.task import DataSource
 
-RESULTS = Path(__file__).parent / "results" / "memory.json"
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ABOUT = About(
+    title="Peak memory of a run",
+    claim="SGLD holds at most three copies of the weights per chain and four more, beside the model and the "
+    "activations.",
+    source="docs/samplers.md",
+    target="At most (3·chains + 4) × parameter bytes + activations of one piece, on 9.8 million weights (Linux).",
+    criterion="Reproduced if it holds for every number of chains; partly if for some.",
+    duration="1 minute",
+)
 WIDTH, INPUTS, SAMPLES, BATCH, STEPS = 2200, 32, 256, 16, 4  # 32-2200-2200-2200-10: 9.8 million weights
+QUICK_WIDTH = 300
+CHAINS = (1, 2, 4, 8, 16)
 
 
 def resident(peak: bool) -> int:
@@ -42,11 +55,11 @@ def forget_peak() -> None:
         control.write("5")
 
 
-def measure(chains: int) -> dict[str, Any]:
+def measure(chains: int, width: int) -> dict[str, Any]:
     """Peak growth of one run, in bytes and in units of the parameters' size."""
-    model = mlp(INPUTS, WIDTH, WIDTH, WIDTH, 10)
+    model = mlp([INPUTS, width, width, width, 10])
     data = torch.randn(SAMPLES, INPUTS), torch.randint(0, 10, (SAMPLES,))
-    warm = mlp(INPUTS, 8, 10)
+    warm = mlp([INPUTS, 8, 10])
     knobs = {
         "sampler": SGLD(1e-8),
         "batch_size": BATCH,
@@ -77,27 +90,53 @@ def measure(chains: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--chains", type=int, nargs="+", default=[1, 2, 4, 8, 16])
-    parser.add_argument("--json", action="store_true", help="print one JSON object per number of chains")
-    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.one:
-        print(json.dumps(measure(options.one)))
-        return
-    measured = []
-    for chains in options.chains:
-        # Freed memory goes back to the system at once, so that resident memory is what is held.
-        environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "benchmarks.memory", "--one", str(chains)]
-        line = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-        found = json.loads(line)
-        measured.append(found)
-        text = "{chains} chains of {dimension:,} weights, {evaluation}: peak {copies:.1f} copies, bound {bound_copies}"
-        print(line.strip() if options.json else text.format(**found))
-    RESULTS.write_text(json.dumps({"torch": torch.__version__, "peaks": measured}, indent=1) + "\n")
+def in_its_own_process(chains: int, width: int) -> dict[str, Any]:
+    # Freed memory goes back to the system at once, so that resident memory is what is held.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "benchmarks.memory", str(chains), str(width)]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment).stdout)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--chains", type=int, nargs="+", default=CHAINS)
+
+
+def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
+    width, chains = (QUICK_WIDTH, (2,)) if quick else (WIDTH, options.chains)
+    return {"peaks": [kept(f"{c} chains", in_its_own_process, c, width) for c in chains]}
+
+
+def judge(measured: dict[str, Any]) -> Verdict:
+    checks = [
+        (f"{row['chains']} chains: {row['copies']:.1f} copies (at most {row['bound_copies']})", row["within"])
+        for row in measured["peaks"]
+    ]
+    return verdict_of(checks)
+
+
+def tables(measured: dict[str, Any]) -> list[Table]:
+    rows = [
+        (
+            str(row["chains"]), f"{row['dimension']:,}", f"{row['copies']:.1f}", str(row["bound_copies"]),
+            f"{row['activation_bytes'] / 2**20:.1f} MiB",
+        )
+        for row in measured["peaks"]
+    ]  # fmt: skip
+    header = ("chains", "weights", "peak, copies of the weights", "bound", "activations")
+    return [Table(header, rows)]
+
+
+def draw(measured: dict[str, Any]) -> Figure:
+    from benchmarks import figures
+
+    figure, (axis,) = figures.new()
+    chains = [row["chains"] for row in measured["peaks"]]
+    axis.plot(chains, [row["bound_copies"] for row in measured["peaks"]], "-", color="gray", label="3·chains + 4")
+    axis.plot(chains, [row["copies"] for row in measured["peaks"]], "o", label="measured")
+    axis.set(xlabel="chains", ylabel="peak memory, copies of the weights")
+    axis.legend()
+    return figure
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(measure(int(sys.argv[1]), int(sys.argv[2]))))

@@ -7,24 +7,34 @@ Computation of Learning Coefficients for Two-Dimensional Singular Models" (2026)
 K is a positive definite quadratic form in the coefficients of f as a polynomial in x, hence comparable to the sum of
 their squares, and has the same (λ, m): the coefficients go to `plane_curve` as a list. A time is that of expanding f
 and of finding (λ, m), in a process that has imported everything.
-
-    python -m benchmarks.polynomial_networks [--output benchmarks/results/polynomial_networks.json]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 from flint import Ordering, fmpz_mpoly, fmpz_mpoly_ctx
 
+from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
 from slt.exact import RLCT, plane_curve
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ABOUT = About(
+    title="Exact learning coefficients of polynomial networks",
+    claim="`slt exact` gives (λ, m) of two-parameter networks of up to five layers as fractions, faster than was "
+    "published.",
+    source="Sergeant-Perthuis, Tsigaridas & Tsukahara 2026, Table 1",
+    target="All twelve published λ equal, each in less than its published time.",
+    criterion="Reproduced if every λ is equal and every time shorter; partly if some are.",
+    duration="5 seconds",
+)
 # (r, L, published λ, published seconds; None where the paper gives no time of its own)
 PUBLISHED = [
     (2, 1, "3/4", 0.05),
@@ -54,12 +64,6 @@ class Row:
     published: str
     published_seconds: float | None
 
-    @property
-    def agrees(self) -> bool:
-        """Whether λ is the published one, found faster."""
-        limit = self.published_seconds
-        return self.learning_coefficient == self.published and (limit is None or self.seconds < limit)
-
 
 def output_coefficients(power: int, layers: int) -> list[fmpz_mpoly]:
     """Return the coefficients, polynomials in a and b, of the network's two outputs for the input (1, t).
@@ -88,43 +92,53 @@ def network(power: int, layers: int) -> RLCT:
     return plane_curve(output_coefficients(power, layers), "a", "b")
 
 
-def measure() -> list[Row]:
-    """Run all twelve networks."""
+def measure(power: int, layers: int, published: str, published_seconds: float | None) -> Row:
+    start = perf_counter()
+    rlct = network(power, layers)
+    seconds = perf_counter() - start
+    coefficient = str(Fraction(rlct.learning_coefficient))
+    return Row(power, layers, coefficient, rlct.multiplicity, seconds, published, published_seconds)
+
+
+def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
     network(2, 1)  # the first call pays for caches that belong to no network
+    chosen = [row for row in PUBLISHED if row[1] <= 3] if quick else PUBLISHED
+    return {"networks": [kept(f"r = {row[0]}, L = {row[1]}", measure, *row) for row in chosen]}
+
+
+def judge(measured: dict[str, Any]) -> Verdict:
+    rows = measured["networks"]
+    timed = [row for row in rows if row["published_seconds"] is not None]
+    equal = sum(row["learning_coefficient"] == row["published"] for row in rows)
+    faster = sum(row["seconds"] < row["published_seconds"] for row in timed)
+    return verdict_of(
+        [
+            (f"{equal} of {len(rows)} published λ equal (all)", equal == len(rows)),
+            (f"{faster} of {len(timed)} faster than published (all)", faster == len(timed)),
+        ]
+    )
+
+
+def tables(measured: dict[str, Any]) -> list[Table]:
     rows = []
-    for power, layers, published, published_seconds in PUBLISHED:
-        start = perf_counter()
-        rlct = network(power, layers)
-        seconds = perf_counter() - start
-        coefficient = str(Fraction(rlct.learning_coefficient))
-        rows.append(Row(power, layers, coefficient, rlct.multiplicity, seconds, published, published_seconds))
-    return rows
+    for row in measured["networks"]:
+        limit = row["published_seconds"]
+        times = (f"{limit:g}", f"{limit / row['seconds']:.0f}×") if limit else ("", "")
+        found = (row["learning_coefficient"], str(row["multiplicity"]), f"{row['seconds']:.4f}", row["published"])
+        rows.append((str(row["power"]), str(row["layers"]), *found, *times))
+    return [Table(("r", "L", "λ", "m", "seconds", "published λ", "published seconds", "faster"), rows)]
 
 
-def show(rows: list[Row]) -> None:
-    """Print the table."""
-    print(f"{'r':>2} {'L':>2} {'λ':>7} {'m':>2} {'seconds':>9} {'published λ':>12} {'published s':>12} {'faster':>8}")
-    for row in rows:
-        limit = row.published_seconds
-        times = f"{limit:12.2f} {limit / row.seconds:7.0f}x" if limit else f"{'-':>12} {'-':>8}"
-        print(
-            f"{row.power:>2} {row.layers:>2} {row.learning_coefficient:>7} {row.multiplicity:>2} {row.seconds:9.4f} "
-            f"{row.published:>12} {times}"
-        )
+def draw(measured: dict[str, Any]) -> Figure:
+    from benchmarks import figures
 
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Exact (λ, m) of polynomial networks, with times")
-    parser.add_argument("--output", type=Path, help="write the table as JSON")
-    arguments = parser.parse_args()
-    rows = measure()
-    show(rows)
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        table = {"command": "python -m benchmarks.polynomial_networks", "networks": [asdict(row) for row in rows]}
-        arguments.output.write_text(json.dumps(table, indent=2) + "\n")
-    return 0 if all(row.agrees for row in rows) else 1
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    figure, (axis,) = figures.new()
+    for power, mark in ((2, "o"), (3, "s"), (4, "^")):
+        rows = [row for row in measured["networks"] if row["power"] == power]
+        layers = [row["layers"] for row in rows]
+        (line,) = axis.semilogy(layers, [row["seconds"] for row in rows], f"{mark}-", label=f"r = {power}, here")
+        published = [(row["layers"], row["published_seconds"]) for row in rows if row["published_seconds"]]
+        axis.semilogy(*zip(*published, strict=True), f"{mark}--", color=line.get_color(), alpha=0.5, label="published")
+    axis.set(xlabel="layers L", ylabel="seconds for the exact (λ, m)", xticks=range(1, 6))
+    axis.legend(fontsize=8)
+    return figure

@@ -13,24 +13,22 @@ Published (Chen, Lau, Mendel, Wei & Murfet 2023): the formula nΔL + Δλ log n 
 printed digits (5-gon with its dead weights at 0): it is the log density of a standard normal prior at the two points,
 and leaves out the determinants, the lengths of the orbits, the number of copies and the volume of dead weights. The
 table shows that formula beside the complete Laplace constant and the sampled odds.
-
-    python -m benchmarks.superposition_crossing [--draws 600] [--output benchmarks/results/superposition_crossing.json]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
 from samplers.engine import Potential
 from samplers.ladder_warmup import warm_up_ladder
 from samplers.posterior import LocalPosterior
@@ -39,12 +37,28 @@ from slt.free_energies.estimate import FreeEnergyEstimate
 from slt.free_energies.local import free_energy_of_potential
 from slt.zoo.superposition import polygon, superposition_loss
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ABOUT = About(
+    title="Toy model of superposition: the 5-gon to 6-gon crossing in n",
+    claim="As n grows the posterior passes from the 5-gon to the 6-gon; free energies say where, and so does "
+    "occupancy.",
+    source="Chen, Lau, Mendel, Wei & Murfet 2023; docs/temperatures.md",
+    target="The two routes agree at every n (|z| < 4) and on the crossing; the published crossing is n = 600 to 700, "
+    "prior not stated, 601 by their formula.",
+    criterion="Reproduced if the routes agree, the formula vanishes at 601 ± 1 and the sampled crossing under our "
+    "prior "
+    "N(0, I) lies in 600 to 700; partly if some of these hold.",
+    duration="25 minutes",
+)
 COLUMNS = 6
 GAMMA = 1.0
 SHARPNESS = 0.1
 SAMPLE_SIZES = (200, 300, 400)
+DEAD_DRAWS = 2_000_000
 CENTER = torch.zeros(3 * COLUMNS, dtype=torch.float64)
-PUBLISHED = {
+PUBLISHED: dict[str, Any] = {
     "delta_loss": -0.02055,
     "delta_llc": 1.5,
     "delta_constant": 2.7535,
@@ -132,96 +146,117 @@ def laplace_constants() -> tuple[float, float, float]:
 
 def _dead_mass(columns: Tensor, bias: float) -> float:
     generator = torch.Generator().manual_seed(0)
-    draws = torch.randn(2_000_000, 3, generator=generator, dtype=torch.float64) / math.sqrt(GAMMA)
+    draws = torch.randn(DEAD_DRAWS, 3, generator=generator, dtype=torch.float64) / math.sqrt(GAMMA)
     column, own = draws[:, :2], draws[:, 2]
     overlap = (column @ columns).max(1).values
     silent = (overlap <= -bias) & (overlap <= -own) & (column.square().sum(1) <= -own) & (own < 0)
     return float(silent.double().mean())
 
 
-def measure(chains: int, draws: int, seed: int) -> list[Row]:
-    """All sample sizes."""
+def measure(n: int, chains: int, draws: int, seed: int) -> Row:
+    """One sample size."""
     delta, constant_5, constant_6 = laplace_constants()
-    rows = []
-    for n in SAMPLE_SIZES:
-        started = time.monotonic()
-        five, six = (region_free_energy(sides, n, chains, draws, seed + sides) for sides in (5, 6))
-        log_odds, error = six.total - five.total, math.hypot(five.std_error, six.std_error)
-        visited, visited_error, share_5, share_6 = occupancy(n, chains, draws, seed)
-        formula = -n * delta + PUBLISHED["delta_llc"] * math.log(n) + PUBLISHED["delta_constant"]
-        shift_5, shift_6 = (n * estimate.center_loss for estimate in (five, six))
-        rows.append(
-            Row(
-                n,
-                {name: (value + shift_5, spread) for name, (value, spread) in five.methods.items()},
-                {name: (value + shift_6, spread) for name, (value, spread) in six.methods.items()},
-                log_odds,
-                error,
-                visited,
-                visited_error,
-                share_5,
-                share_6,
-                (log_odds - visited) / math.hypot(error, visited_error),
-                formula,
-                -n * delta + 1.5 * math.log(n) + constant_5 - constant_6,
-                time.monotonic() - started,
-            )
-        )
-        print(line(rows[-1]), flush=True)
-    return rows
+    started = time.monotonic()
+    five, six = (region_free_energy(sides, n, chains, draws, seed + sides) for sides in (5, 6))
+    log_odds, error = six.total - five.total, math.hypot(five.std_error, six.std_error)
+    visited, visited_error, share_5, share_6 = occupancy(n, chains, draws, seed)
+    shift_5, shift_6 = (n * estimate.center_loss for estimate in (five, six))
+    return Row(
+        n,
+        {name: (value + shift_5, spread) for name, (value, spread) in five.methods.items()},
+        {name: (value + shift_6, spread) for name, (value, spread) in six.methods.items()},
+        log_odds,
+        error,
+        visited,
+        visited_error,
+        share_5,
+        share_6,
+        (log_odds - visited) / math.hypot(error, visited_error),
+        published_log_odds(n),
+        -n * delta + 1.5 * math.log(n) + constant_5 - constant_6,
+        time.monotonic() - started,
+    )
 
 
-def crossing(rows: list[Row], name: str) -> tuple[float, float]:
-    """The n at which the parabola through the log odds at three n vanishes, and its error."""
-    n = np.array([row.n for row in rows], dtype=float)
-    values = np.array([getattr(row, name) for row in rows])
-    errors = np.array([getattr(row, f"{name}_error") for row in rows])
-    parabola = np.polynomial.Polynomial.fit(n, values, 2)
+def published_log_odds(n: float) -> float:
+    """Their formula for the log odds of the 5-gon, nΔL + Δλ log n + Δc."""
+    return n * PUBLISHED["delta_loss"] + PUBLISHED["delta_llc"] * math.log(n) + PUBLISHED["delta_constant"]
+
+
+def crossing(rows: list[dict[str, Any]], name: str) -> tuple[float, float] | None:
+    """The n at which the parabola through the log odds at three n vanishes, and its error; None where it does not."""
+    n = np.array([row["n"] for row in rows], dtype=float)
+    values = np.array([row[name] for row in rows])
+    errors = np.array([row[f"{name}_error"] for row in rows])
+    parabola = np.polynomial.Polynomial.fit(n, values, min(2, len(rows) - 1))
     roots = [float(root.real) for root in parabola.roots() if abs(root.imag) < 1e-9 and root.real > 0]
+    if not roots:
+        return None
     root = min(roots, key=lambda r: abs(r - n.mean()))
     # d root / d value_j = -ℓ_j(root) / parabola'(root), ℓ_j the polynomial that is 1 at n_j and 0 at the others
     weights = np.array([np.prod([(root - a) / (b - a) for a in n if a != b]) for b in n])
     return root, float(np.sqrt(((weights * errors) ** 2).sum()) / abs(parabola.deriv()(root)))
 
 
-HEADER = f"{'n':>5} {'free energies':>18} {'occupancy':>18} {'z':>5} {'formula':>8} {'Laplace':>8} {'s':>6}"
-
-
-def line(row: Row) -> str:
-    return (
-        f"{row.n:5d} {row.log_odds:+9.3f} ± {row.log_odds_error:6.3f} {row.occupancy:+9.3f} ± "
-        f"{row.occupancy_error:6.3f} {row.z:+5.1f} {row.formula:+8.2f} {row.laplace:+8.2f} {row.seconds:6.0f}"
-    )
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Where the posterior passes from the 5-gon to the 6-gon")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--chains", type=int, default=16)
-    parser.add_argument("--draws", type=int, default=600)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, help="write the table as JSON")
-    arguments = parser.parse_args()
-    print("log odds of the 5-gon against the 6-gon")
-    print(HEADER)
-    rows = measure(arguments.chains, arguments.draws, arguments.seed)
-    crossings = {name: crossing(rows, name) for name in ("log_odds", "occupancy")}
-    for name, (n, error) in crossings.items():
-        print(f"crossing by {'free energies' if name == 'log_odds' else 'occupancy'}: n = {n:.0f} ± {error:.0f}")
-    print(f"published: {PUBLISHED['crossing']} by formula, {PUBLISHED['observed']} observed, prior not stated")
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        result = {
-            "prior": f"N(0, I/{GAMMA:g}) on all weights",
-            "rows": [asdict(row) for row in rows],
-            "crossings": crossings,
-            "published": PUBLISHED,
-            "chains": arguments.chains,
-            "draws": arguments.draws,
-            "seed": arguments.seed,
-        }
-        arguments.output.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    return 0 if all(abs(row.z) < 4 for row in rows) else 1
+    parser.add_argument("--draws", type=int, default=800)
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
+    sizes, chains, draws = ((20,), 2, 5) if quick else (SAMPLE_SIZES, options.chains, options.draws)
+    rows = [
+        kept(f"n = {n}, {chains} × {draws}, seed {options.seed}", measure, n, chains, draws, options.seed)
+        for n in sizes
+    ]
+    crossings = {name: crossing(rows, name) for name in ("log_odds", "occupancy")} if len(rows) == 3 else {}
+    prior = f"N(0, I/{GAMMA:g}) on all weights"
+    return {"prior": prior, "rows": rows, "crossings": crossings, "chains": chains, "draws": draws}
+
+
+def judge(measured: dict[str, Any]) -> Verdict:
+    worst = max(abs(row["z"]) for row in measured["rows"])
+    by_formula = next(n for n in range(100, 2000) if published_log_odds(n) < 0)
+    low, high = PUBLISHED["observed"]
+    checks = [
+        (f"routes agree, largest |z| {worst:.1f} (below 4)", worst < 4),
+        (
+            f"formula vanishes at n = {by_formula} ({PUBLISHED['crossing']} ± 1)",
+            abs(by_formula - PUBLISHED["crossing"]) <= 1,
+        ),
+    ]
+    for name, found in measured["crossings"].items():
+        route = "free energies" if name == "log_odds" else name
+        n, error = found or (math.nan, math.nan)
+        checks.append((f"crossing by {route} at n = {n:.0f} ± {error:.0f} ({low} to {high})", low <= n <= high))
+    return verdict_of(checks)
+
+
+def tables(measured: dict[str, Any]) -> list[Table]:
+    rows = [
+        (
+            str(row["n"]), f"{row['log_odds']:+.3f} ± {row['log_odds_error']:.3f}",
+            f"{row['occupancy']:+.3f} ± {row['occupancy_error']:.3f}", f"{row['z']:+.1f}", f"{row['formula']:+.2f}",
+            f"{row['laplace']:+.2f}",
+        )
+        for row in measured["rows"]
+    ]  # fmt: skip
+    header = ("n", "free energies", "occupancy", "z", "published formula", "Laplace, all constants")
+    return [Table(header, rows, f"Log odds of the 5-gon against the 6-gon, prior {measured['prior']}.")]
+
+
+def draw(measured: dict[str, Any]) -> Figure:
+    from benchmarks import figures
+
+    figure, (axis,) = figures.new(width=5.6)
+    n = [row["n"] for row in measured["rows"]]
+    for name, label in (("log_odds", "free energies"), ("occupancy", "occupancy")):
+        errors = [row[f"{name}_error"] for row in measured["rows"]]
+        axis.errorbar(n, [row[name] for row in measured["rows"]], yerr=errors, fmt="o-", capsize=3, label=label)
+    grid = np.linspace(min(n), 720, 100)
+    axis.plot(grid, [published_log_odds(value) for value in grid], "--", color="gray", label="published formula")
+    axis.axvspan(*PUBLISHED["observed"], color="gray", alpha=0.15, label="published crossing")
+    axis.axhline(0, color="gray", linewidth=1)
+    axis.set(xlabel="n", ylabel="log odds of the 5-gon against the 6-gon")
+    axis.legend(fontsize=8)
+    return figure

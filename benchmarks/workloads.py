@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.peers.models import mlp
+
 STEP_SIZE, GAMMA, N_BETA = 1e-6, 100.0, 20.0
+SKIPPED = 0.3  # of the steps at the front are not timed
 
 
 class Block(nn.Module):
@@ -42,13 +44,6 @@ class GPT(nn.Module):
         return self.norm(x) @ self.words.weight.T
 
 
-def mlp(*widths: int) -> nn.Module:
-    layers: list[nn.Module] = []
-    for i, (inputs, outputs) in enumerate(pairwise(widths)):
-        layers += [nn.ReLU()] * (i > 0) + [nn.Linear(inputs, outputs)]
-    return nn.Sequential(*layers)
-
-
 @dataclass(frozen=True)
 class Workload:
     model: Callable[[], nn.Module]
@@ -73,8 +68,14 @@ def next_token_loss(logits: Tensor, ids: Tensor) -> Tensor:
     return F.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
 
 
+def rate_of(ticks: list[float], each: float) -> float:
+    """Steps per second over the ticks after the first few, `each` chain-steps per tick."""
+    kept = ticks[int(SKIPPED * len(ticks)) :]
+    return each * (len(kept) - 1) / (kept[-1] - kept[0])
+
+
 WORKLOADS = {
-    "mlp-330": Workload(lambda: mlp(10, 10, 10, 10), 10, chains=16, batch=64, samples=1024, steps=1500),
-    "mlp-109k": Workload(lambda: mlp(784, 128, 64, 10), 784, chains=8, batch=256, samples=4096, steps=120),
+    "mlp-330": Workload(lambda: mlp([10, 10, 10, 10]), 10, chains=16, batch=64, samples=1024, steps=1500),
+    "mlp-109k": Workload(lambda: mlp([784, 128, 64, 10]), 784, chains=8, batch=256, samples=4096, steps=120),
     "gpt-137k": Workload(GPT, 0, chains=4, batch=16, samples=256, steps=40),
 }

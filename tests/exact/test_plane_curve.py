@@ -1,16 +1,15 @@
 """Two variables: against resolution by blowing up, known answers, and the published polynomial networks."""
 
 import random
-import runpy
 from fractions import Fraction
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 import sympy
 from blow_up import OutOfReach, branch_multiplicities, learning_coefficient
 from flint import fmpq, fmpz_poly
 
+from benchmarks import polynomial_networks
 from samplers.errors import InputError
 from slt.exact import newton, plane_curve
 from slt.exact.arithmetic import Arithmetic
@@ -175,18 +174,15 @@ def test_the_stopping_rule_does_not_wait_for_branches_that_never_part():
     )
 
 
-NETWORKS = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "polynomial_networks.py"))
-
-
-@pytest.mark.parametrize(("power", "layers", "published"), [row[:3] for row in NETWORKS["PUBLISHED"]])
+@pytest.mark.parametrize(("power", "layers", "published"), [row[:3] for row in polynomial_networks.PUBLISHED])
 def test_published_polynomial_networks(power, layers, published):
-    rlct = NETWORKS["network"](power, layers)
+    rlct = polynomial_networks.network(power, layers)
     assert (str(rlct.learning_coefficient), rlct.multiplicity, rlct.exact) == (published, 1, True)
 
 
 @pytest.mark.parametrize(("power", "layers"), [(2, 3), (3, 3), (4, 3)])
 def test_networks_with_the_squares_formed(power, layers):
-    coefficients = NETWORKS["output_coefficients"](power, layers)
+    coefficients = polynomial_networks.output_coefficients(power, layers)
     K = sum((f * f for f in coefficients), coefficients[0] * 0)
     expected = plane_curve(coefficients, "a", "b").learning_coefficient
     assert plane_curve(K, "a", "b").learning_coefficient == expected

@@ -1,0 +1,119 @@
+"""Peers asked from here: λ̂ of a model at w* by another library, in its own environment (`make peers`).
+
+with Peer("devinterp-1") as peer:
+    answer = peer.estimate(spec, model.state_dict(), inputs, targets)
+answer.llc, answer.std, answer.seconds
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from torch import Tensor
+
+from benchmarks.peers.spec import Spec
+
+ROOT = Path(__file__).parents[2]
+# Peer -> environment and worker module. devinterp 1.3.2 takes any model, 2.0.1 language models only; they exclude
+# each other.
+PEERS = {
+    "devinterp-1": (".venv-devinterp-1", "devinterp_1"),
+    "devinterp-2": (".venv-peers", "devinterp_2"),
+    "canonical": (".venv-peers", "canonical"),
+    "pyro": (".venv-peers", "pyro_nuts"),
+}
+
+
+def missing(peer: str) -> str | None:
+    """Why a peer cannot be run, or None where it can."""
+    environment, _ = PEERS[peer]
+    there = (ROOT / environment / "bin" / "python").exists()
+    return None if there else f"{peer} is not installed (no {environment}): `make peers`"
+
+
+def start(peer: str, *arguments: str, threads: int = 1) -> subprocess.Popen[str]:
+    """The worker of a peer, waiting for lines."""
+    environment, module = PEERS[peer]
+    command = [str(ROOT / environment / "bin" / "python"), "-m", "benchmarks.peers.worker", module, *arguments]
+    settings = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    settings.pop("PYTHONPATH", None)
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
+        env=settings,
+    )  # fmt: skip
+
+
+class PeerError(RuntimeError):
+    """A peer failed on a problem; the message is its own."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """λ̂ as the peer reports it, with what is needed to look closer."""
+
+    llc: float
+    std: float  # over chains, ddof 1; nan for one chain
+    chains: list[float]
+    init_loss: float  # L(w*) as the peer took it
+    sampling_seconds: float  # from the first step on
+    seconds: float  # of the whole call: model, data, loss at w*, sampling
+    version: str
+    losses: np.ndarray  # (chain, draw): the minibatch losses that λ̂ averages
+
+    def running(self, n_beta: float) -> np.ndarray:
+        """λ̂ after 1, 2, ... draws of every chain, mean over chains: with sampling_seconds, error against time."""
+        means = self.losses.mean(0).cumsum() / np.arange(1, self.losses.shape[1] + 1)
+        return n_beta * (means - self.init_loss)
+
+
+class Peer:
+    """A peer's process; imports are paid for once."""
+
+    def __init__(self, name: str, threads: int = 1):
+        reason = missing(name)
+        if reason is not None:
+            raise PeerError(reason)
+        self.name = name
+        self._process = start(name, threads=threads)
+        self._folder = tempfile.TemporaryDirectory()
+
+    def estimate(self, spec: Spec, weights: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> Answer:
+        """Ask for one estimate. Raises PeerError with the peer's own message where it fails."""
+        arrays, trace = Path(self._folder.name) / "arrays.npz", Path(self._folder.name) / "trace.npy"
+        contents = {f"weights/{name}": value for name, value in weights.items()}
+        contents |= {"inputs": inputs, "targets": targets}
+        np.savez(arrays, **{name: value.detach().cpu().numpy() for name, value in contents.items()})  # type: ignore[arg-type]
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(spec.to_json(str(arrays), str(trace)) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise PeerError(f"the process of {self.name} ended: {self._process.wait()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise PeerError(f"{self.name}: {answer['error']}")
+        answer["std"] = math.nan if answer["std"] is None else answer["std"]
+        return Answer(**answer, losses=np.load(trace))
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+        self._folder.cleanup()
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
