@@ -2,6 +2,8 @@
 
 # Each is the module benchmarks/NAME.py, in the order of the page; see benchmarks/harness.py for what such a module has.
 NAMES: tuple[str, ...] = (
+    "llc_accuracy",
+    "time_to_accuracy",
     "coverage",
     "free_energy",
     "rlct_accuracy",

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from samplers.curvature import diagonal_curvature, gradient_of_potential, largest_curvature
 from samplers.errors import InputError
+from samplers.low_rank import LowRank
 from samplers.noise import ChainNoise
 from samplers.posterior import LocalPosterior
 from samplers.preconditioner import Diagonal, Identity, Preconditioner
@@ -14,6 +15,7 @@ from samplers.sgld import SGLD
 from samplers.sgnht import SGNHT
 
 STABILITY = 4.0  # a Langevin step on curvature s is stable for ε s < 4
+RANK = 24  # directions of a low-rank preconditioner
 PROBES = 4  # random directions for a diagonal of curvatures, at two gradients each; it is averaged over chains too
 ITERATIONS = 8  # of the power iteration for the largest one, at two gradients each
 SAFETY = 0.05  # the fraction of it that is used: at most 5% of upward bias in the stiffest direction
@@ -30,14 +32,20 @@ def curvature_radius(posterior: LocalPosterior) -> float:
 def choose_preconditioner(
     name: str, posterior: LocalPosterior, w: Tensor, noise: ChainNoise, index: Tensor | None
 ) -> Preconditioner:
-    """The preconditioner called `name`, from the curvature at the positions w (C, d) on the samples `index`."""
+    """The preconditioner called `name`, from the curvature at the positions w (C, d) on the samples `index`.
+
+    'low-rank' flattens the stiffest directions at the first of them, 'diagonal' divides by the mean curvature along
+    each coordinate.
+    """
     if name == "identity":
         return Identity()
+    gradient, radius, gamma = gradient_of_potential(posterior, index), curvature_radius(posterior), posterior.gamma
+    if name == "low-rank":
+        return LowRank.from_curvature(gradient, w[:1], noise, radius, float(gamma.max()), min(RANK, w.shape[1]))
     if name != "diagonal":
-        raise InputError(f"preconditioner must be 'diagonal' or 'identity', got {name!r}")
-    gradient = gradient_of_potential(posterior, index)
-    curvature = diagonal_curvature(gradient, w, noise, curvature_radius(posterior), PROBES)
-    return Diagonal.from_curvature(curvature.nan_to_num(0), float(posterior.gamma.max()))
+        raise InputError(f"preconditioner must be 'diagonal', 'low-rank' or 'identity', got {name!r}")
+    curvature = diagonal_curvature(gradient, w, noise, radius, PROBES)
+    return Diagonal.from_curvature(curvature.nan_to_num(0), float(gamma.max()))
 
 
 def tune_sgld(

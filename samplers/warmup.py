@@ -14,8 +14,9 @@ from samplers.engine import LossFunction
 from samplers.hmc import HMC
 from samplers.noise import ChainNoise
 from samplers.posterior import LocalPosterior
-from samplers.preconditioner import Preconditioner
+from samplers.preconditioner import Identity, Preconditioner
 from samplers.run import Run
+from samplers.stiffness import shared_stiffness
 from samplers.trace import Trace, concatenate
 from samplers.tuning import ITERATIONS, PROBES, LangevinKernel, choose_preconditioner, tune_sgld
 
@@ -24,8 +25,11 @@ TRAJECTORY_ANGLE = (
     0.8  # of a trajectory along flat directions: an eighth of a turn; longer ones cost more than they mix
 )
 MAX_LEAPFROG = 32
+LONG = 5  # leapfrog steps of a trajectory from which it pays to look for stiff directions
+AGAIN = 4.0  # times nβ, before they are looked for once more
 MAX_STAGES = 60
-ADAPTATION = 15  # trajectories that settle the step size at the target temperature
+STAGE_MOVES = 2  # trajectories of a stage of annealing; with one, answers scatter more than their errors say
+ADAPTATION = 10  # trajectories that settle the step size at the target temperature
 CAUTION = 0.2  # share of trajectories with smaller steps, which free chains from regions of high curvature
 SETTLING = 100  # least SGLD steps between the first tuning and the last,
 MOST_SETTLING = 2000  # and most
@@ -109,19 +113,23 @@ def warm_up_hmc(
     Jasra 2006): a chain that would be left behind in a region of vanishing probability is replaced by one that is
     not. The step size follows the chains' mean acceptance towards 0.8 (MALA: 0.57), with a gain that dies out at the
     target; trajectories span an angle of about 0.8 along flat directions, where the posterior is as wide as its
-    localizer.
+    localizer. `preconditioner` 'auto' is none, until trajectories have become long and chains share the directions that
+    make them so (`shared_stiffness`); 'diagonal' and 'low-rank' are made at the target.
     """
     target, gamma = float(posterior.beta.max()), float(posterior.gamma.max())
     relative = posterior.beta / target if target > 0 else posterior.beta
     epsilon, gradients = step_size or 0.5 / gamma, 0
     within = constraint or Free()
-    metric: Preconditioner = choose_preconditioner("identity", posterior, position, noise, None)
+    metric: Preconditioner = Identity()
+    stiffness, looked_at = None, 0.0
+    looks = preconditioner == "auto" and posterior.owner is None
+
+    def leapfrog_steps() -> int:
+        return 1 if name == "mala" else min(MAX_LEAPFROG, max(1, round(TRAJECTORY_ANGLE / (gamma * epsilon) ** 0.5)))
 
     def kernel() -> HMC:
-        if name == "mala":
-            return HMC(epsilon, 1, metric, jitter=0.0, caution=CAUTION, constraint=within)
-        steps = round(TRAJECTORY_ANGLE / (gamma * epsilon) ** 0.5)
-        return HMC(epsilon, min(MAX_LEAPFROG, max(1, steps)), metric, caution=CAUTION, constraint=within)
+        jitter = 0.0 if name == "mala" else HMC.jitter
+        return HMC(epsilon, leapfrog_steps(), metric, jitter=jitter, caution=CAUTION, constraint=within)
 
     run = Run(posterior.tempered(0.0 * relative), kernel(), position, noise=noise, batches=batches)
 
@@ -138,6 +146,19 @@ def warm_up_hmc(
                 epsilon *= 2.718 ** (gain * (1 + k) ** -decay * (acceptance - TARGET_ACCEPTANCE[name]))
                 epsilon = min(epsilon, 1 / gamma)
 
+    def flatten() -> None:
+        """Look for stiff directions where trajectories have become long, and flatten those there are."""
+        nonlocal metric, stiffness, looked_at, epsilon, gradients
+        n_beta = float(run.posterior.n_beta.max())
+        if looks and leapfrog_steps() >= LONG and n_beta >= AGAIN * looked_at:
+            before, looked_at = stiffness, n_beta
+            stiffness, spent = shared_stiffness(run.posterior, run.position, noise)
+            gradients += round(spent / len(position))
+            if stiffness is not None and before is None and step_size is None:
+                epsilon = min(1 / gamma, epsilon * stiffness.relief)
+        if stiffness is not None:
+            metric = stiffness.metric(n_beta, gamma)
+
     beta = 0.0
     for _ in range(MAX_STAGES):
         if beta >= target:
@@ -148,9 +169,10 @@ def warm_up_hmc(
             run.state = type(run.state)(*(part[kept] for part in run.state))
         beta = reached
         run.posterior = posterior.tempered(beta * relative)
-        move(2, gain=2.0, decay=0.0)
+        flatten()
+        move(STAGE_MOVES, gain=2.0, decay=0.0)
     run.posterior = posterior
-    if preconditioner == "diagonal":
+    if preconditioner in ("diagonal", "low-rank"):
         metric = choose_preconditioner(preconditioner, posterior, run.position, noise, None)
     move(ADAPTATION, gain=3.0, decay=0.6)
     run.kernel = final = kernel()

@@ -13,7 +13,7 @@ from samplers.registry import NAMES
 
 SAMPLERS = ("auto", *NAMES)
 REMEDIES = ("gradient-normal", "heat-capacity")
-PRECONDITIONERS = ("auto", "identity", "diagonal")
+PRECONDITIONERS = ("auto", "identity", "diagonal", "low-rank")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 LOCALITY_RADIUS = 0.3
 FULL_PASS_IS_CHEAP = 2e7  # samples × weights up to which a full-data gradient is taken for granted

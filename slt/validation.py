@@ -189,9 +189,7 @@ def _measure_network(sampler: str) -> Callable[[AnalyticModel, bool], Reading]:
     def measure(model: AnalyticModel, quick: bool) -> Reading:
         assert model.regression is not None
         network = model.regression.module(torch.float64)
-        inputs = model.regression.draw_inputs(NETWORK_SAMPLES, torch.Generator().manual_seed(0))
-        if model.group in _WHITENED:
-            inputs = _whitened(inputs, model.regression.draw_inputs)
+        inputs = whitened_inputs(model, NETWORK_SAMPLES)
         with torch.no_grad():
             targets = network(inputs)
         knobs = {**_settings(quick), "max_steps": NETWORK_STEPS, "sampler": sampler, "dtype": "float64"}
@@ -201,8 +199,15 @@ def _measure_network(sampler: str) -> Callable[[AnalyticModel, bool], Reading]:
     return measure
 
 
-def _whitened(inputs: Tensor, draw: Callable[[int, torch.Generator], Tensor]) -> Tensor:
-    """Inputs whose second moments are those of their distribution exactly, so that quadrature holds for the sample."""
+def whitened_inputs(model: AnalyticModel, n: int) -> Tensor:
+    """n inputs of a regression (n, k), float64; of linear networks with the second moments of their distribution
+    exactly, so that quadrature holds for the sample.
+    """
+    assert model.regression is not None
+    draw = model.regression.draw_inputs
+    inputs = draw(n, torch.Generator().manual_seed(0))
+    if model.group not in _WHITENED:
+        return inputs
     many = draw(400_000, torch.Generator().manual_seed(1))
     wanted = torch.diag((many.T @ many / len(many)).diagonal())
     found = inputs.T @ inputs / len(inputs)

@@ -42,7 +42,11 @@ def estimate(
         ),
     ] = "auto",
     preconditioner: Annotated[
-        str, typer.Option(help="auto, identity or diagonal. auto: diagonal for the SGLD samplers, else identity.")
+        str,
+        typer.Option(
+            help="auto, identity, diagonal or low-rank. auto: diagonal for the SGLD samplers; for hmc and mala "
+            "low-rank where chains share stiff directions, else identity."
+        ),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="The same seed gives the same bits.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")] = "auto",

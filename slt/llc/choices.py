@@ -4,6 +4,12 @@ from samplers.trace import Trace
 from samplers.warmup import WarmedUp
 from slt.settings import FULL_PASS_IS_CHEAP, LOCALITY_RADIUS, Settings
 
+_METRICS = {
+    "diagonal": "from the curvature at chains",
+    "low-rank": "without it trajectories would be long, and chains agree on the stiff directions",
+    "identity": "trajectories are short, or chains do not share the directions that make them long",
+}
+
 
 def explain(options: Settings, ready: WarmedUp, name: str, preconditioner: str, trace: Trace) -> tuple[str, ...]:
     """One line for every knob that was left to the program."""
@@ -19,7 +25,7 @@ def explain(options: Settings, ready: WarmedUp, name: str, preconditioner: str, 
         said.append(f"sampler = {name}: n·d = {n * dimension:.3g}, {why} {FULL_PASS_IS_CHEAP:.0e}")
     if isinstance(options.sampler, str) and name != "nuts":  # which sees to its own metric and step
         if options.preconditioner == "auto":
-            why = "from the curvature at chains" if preconditioner == "diagonal" else "the step size follows acceptance"
+            why = _METRICS.get(preconditioner, "the sampler's own")
             said.append(f"preconditioner = {preconditioner}: {why}")
         if options.step_size is None:
             why = "acceptance" if run.kernel.full_data else "the largest curvature that the chains met"

@@ -22,6 +22,7 @@ JSON_KEYS = (
     "warmup", "draws", "sampler", "seed", "seconds", "checkpoint", "dimension", "center_loss", "batch_size", "thin",
     "preconditioner", "acceptance", "evaluation", "dtype", "gradients", "gradient_norm", "gradient_noise", "shift",
     "heat_capacity", "beta_slope", "gamma_slope", "choices", "remarks", "step_shift", "step_shift_error", "stiffness",
+    "overhead",
 )  # fmt: skip
 
 
@@ -37,7 +38,8 @@ class Estimate:
     'warning' or 'failed', `reasons` say why in words. `minimum` is what the gradient at w* says of it, `sensitivity`
     (full-data runs only) how λ̂ would change with β and γ, `choices` what the program chose, each with its reason,
     `remarks` what did not go as planned without harm to the number (memory that ran out, a model that does not
-    compile). Losses are in nats; λ̂ has no unit.
+    compile). `gradients` is what the run took per chain, `preparation` the part of it that made no draw. Losses are in
+    nats; λ̂ has no unit.
     """
 
     llc: float
@@ -75,6 +77,12 @@ class Estimate:
     step_error: StepError | None = None
     heat: float = math.nan
     heat_error: float = math.nan
+    preparation: int = 0
+
+    @property
+    def overhead(self) -> float:
+        """Share of the gradients that made no draw: warm-up, tuning, and the second look at the step size."""
+        return self.preparation / self.gradients if self.gradients else math.nan
 
     def __str__(self) -> str:
         scale = f"at n·beta = {self.n * self.beta:.4g}, gamma = {self.gamma:.4g}"

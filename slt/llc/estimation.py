@@ -134,15 +134,17 @@ def _sample(
     if name == "nuts":
         trace, made = record_nuts(posterior, ready, options)
         summary, stopped = llc_from_trace(trace, n * beta, shared_noise=False), None
-        gradients = ready.gradients + made
+        gradients, preparation = ready.gradients + made, ready.gradients
     else:
         trace, summary, stopped = record(trace, ready, options, n * beta, full, report, started, save, share)
-        gradients = ready.gradients + ready.gradients_per_step * (options.thin or 1) * trace.loss.shape[1]
+        preparation = ready.gradients
+        gradients = preparation + ready.gradients_per_step * (options.thin or 1) * trace.loss.shape[1]
     step_error: StepError | None = None
     if ready.start and trace.loss.shape[1] >= LEAST_DRAWS and len(sound_chains(trace)):
         report.stage("step size")
         step_error = measure_step_error(ready.run, ready.start, trace, options.thin or 1, n * beta, options.seed)
-        summary, gradients = corrected(summary, step_error), gradients + step_error.gradients
+        summary = corrected(summary, step_error)
+        gradients, preparation = gradients + step_error.gradients, preparation + step_error.gradients
     found_sensitivity = sensitivity(trace, n * beta, gamma) if full and len(sound_chains(trace)) else None
     heat = heat_capacity(trace, n * beta, full)
     if options.remedy == "heat-capacity":
@@ -203,6 +205,7 @@ def _sample(
         step_error=step_error,
         heat=heat.mean,
         heat_error=heat.std_error,
+        preparation=preparation,
         remarks=tuple(remarks),
         choices=choices,
         trace=replace(trace, attributes={"n": n, "beta": beta, "gamma": gamma, "seed": options.seed}),

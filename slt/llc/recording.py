@@ -47,7 +47,7 @@ def record(
     # Going over the draws again at twice the step takes up to a quarter of the time they took.
     seconds = options.max_seconds and (0.8 if ready.start else 1.0) * options.max_seconds
     thin = options.thin or 1
-    least = HMC_BLOCK if ready.gradients_per_step > 1 else SGLD_BLOCK
+    least = HMC_BLOCK if full else SGLD_BLOCK
     wanted = None if options.draws is None else options.draws + (options.warmup or 0)
     most = max(4, (options.max_steps - ready.gradients) // (ready.gradients_per_step * thin))
     look = min(least, wanted or most)

@@ -7,9 +7,11 @@ from samplers.batches import Batches
 from samplers.constraints import Free, GradientHyperplane
 from samplers.coupling import Start
 from samplers.errors import InputError
+from samplers.hmc import HMC
+from samplers.low_rank import LowRank
 from samplers.noise import ChainNoise
 from samplers.posterior import LocalPosterior
-from samplers.preconditioner import Identity
+from samplers.preconditioner import Diagonal, Identity
 from samplers.registry import FULL_DATA, make_kernel
 from samplers.run import Run
 from samplers.tuning import LangevinKernel
@@ -18,6 +20,7 @@ from slt.llc.step_error import LEAST_DRAWS, compared_chains
 from slt.settings import Settings, choose_sampler
 
 DEFAULT_BATCH = 256
+METRICS = {Identity: "identity", Diagonal: "diagonal", LowRank: "low-rank"}
 
 
 def warm_up(posterior: LocalPosterior, n: int, options: Settings) -> tuple[str, str, WarmedUp]:
@@ -55,7 +58,8 @@ def _warm_up(posterior: LocalPosterior, n: int, options: Settings) -> tuple[str,
             raise InputError(
                 f"sampler {name!r} is Metropolis-corrected and needs the full data: leave batch_size unset"
             )
-        preconditioner = "identity" if options.preconditioner == "auto" else options.preconditioner
+        # NUTS sees to its own metric: what is chosen here only brings its chains to where they start.
+        asked = "identity" if (name, options.preconditioner) == ("nuts", "auto") else options.preconditioner
         ready = warm_up_hmc(
             posterior,
             position,
@@ -63,10 +67,11 @@ def _warm_up(posterior: LocalPosterior, n: int, options: Settings) -> tuple[str,
             Batches(n, None, options.seed),
             name="hmc" if name == "nuts" else name,
             step_size=options.step_size,
-            preconditioner=preconditioner,
+            preconditioner=asked,
             constraint=constraint,
         )
-        return name, preconditioner, ready
+        assert isinstance(ready.run.kernel, HMC)
+        return name, METRICS[type(ready.run.kernel.preconditioner)], ready
     kernel = make_kernel(name, 1.0)
     assert isinstance(kernel, LangevinKernel)  # the other names are dealt with above
     kernel = replace(kernel, constraint=constraint)

@@ -1,0 +1,282 @@
+"""Wall time to a number of stated accuracy: `estimate_llc` with nothing set beside devinterp 1.3.2.
+
+Both have the same weights, data, nβ and γ.
+
+The reduced-rank regressions and the one-parameter model are those of devinterp's own accuracy tests, with the settings
+its authors tuned for them; further step sizes are a sweep whose cost is not counted against them. The time of a peer
+is that from which its running estimate stays within the bound of the reference, the loss at w* being exact.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import slt
+from benchmarks.deep_linear_loss import LAYERS, WIDTH, DeepLinear
+from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
+from benchmarks.llc_networks import trained
+from benchmarks.peers.client import Peer, missing
+from benchmarks.peers.models import LOSSES, MODELS
+from benchmarks.peers.spec import Spec
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ABOUT = About(
+    title="Time to accuracy, beside devinterp 1.3.2",
+    claim="A number within a few percent, without a knob, in a small part of the time that a hand-tuned SGLD takes.",
+    source="devinterp's accuracy tests of reduced-rank regression and of a one-parameter model; README",
+    target="Reduced-rank regressions and the one-parameter model: within 5% at least 20 times faster than devinterp at "
+    "its authors' settings. Digits network at γ = 100: within 3% at least 5 times faster than devinterp at its best "
+    "step size within 10%. Deep linear network of 300 weights, n = 50,000, at the default γ: under 60 s.",
+    criterion="Reproduced if all of these hold, the errors being root mean squares over seeds; partly if some do.",
+    duration="30 minutes",
+    packages=("devinterp",),
+)
+SAMPLES, GAMMA = 1_000, 1.0
+SHAPES = ((5, 3, 5), (5, 4, 5), (4, 3, 8), (8, 3, 4), (3, 8, 4))
+RRR_STEPS, ONE_STEPS = (6e-4, 1.5e-3, 2e-4), (1e-4, 3e-4)  # the authors' own first
+DIGITS, DIGITS_GAMMA = "digits-mlp-10000", 100.0
+DIGITS_SETTINGS = ((1e-5, 256, 500, 1000), (1e-4, None, 200, 400), (3e-4, None, 200, 400))  # ε, batch, burn-in, draws
+LONGER, REFERENCE_SEED = 50, 1_000_003
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A model that both sides build from the same words, its weights w*, its data, and the accuracies asked for."""
+
+    name: str
+    model: str
+    arguments: dict[str, Any]
+    weights: dict[str, Tensor]
+    data: tuple[Tensor, Tensor]
+    gamma: float
+    specs: tuple[dict[str, Any], ...]  # of the peer, the first with its authors' settings
+    loss: str = "gaussian"
+    noise_variance: float = 1.0
+    within: float = 0.05
+    peer_within: float = 0.05
+    faster: float = 20.0
+
+    def module(self) -> nn.Module:
+        built = MODELS[self.model](**self.arguments)
+        built.load_state_dict(self.weights)
+        return built
+
+    def estimate(self, seed: int, **settings: Any) -> slt.Estimate:
+        loss = partial(LOSSES[self.loss], noise_variance=self.noise_variance)
+        return slt.estimate_llc(
+            self.module(), self.data, loss, gamma=self.gamma, seed=seed, progress=False, **settings
+        )  # fmt: skip
+
+    def spec(self, changes: dict[str, Any], seed: int) -> Spec:
+        n = len(self.data[0])
+        return Spec(
+            model=self.model, arguments=self.arguments, n_beta=n / math.log(n), gamma=self.gamma, loss=self.loss,
+            noise_variance=self.noise_variance, init_loss="exact", seed=seed, **changes,
+        )  # fmt: skip
+
+
+def reduced_rank(inputs: int, hidden: int, outputs: int) -> Problem:
+    """Targets of pure noise and the mean squared error over outputs, which is a Gaussian loss with σ² = outputs/2."""
+    generator = torch.Generator().manual_seed(42)
+    x, y = (torch.randn(SAMPLES, k, generator=generator) for k in (inputs, outputs))
+    arguments = {"widths": [inputs, hidden, outputs], "activation": "identity", "bias": False}
+    specs = tuple({"step_size": step, "chains": 10, "draws": 2_000, "burn_in": 0} for step in RRR_STEPS)
+    name = f"reduced-rank regression {inputs}-{hidden}-{outputs}"
+    weights = _minimum(arguments, x, y)
+    return Problem(name, "mlp", arguments, weights, (x, y), GAMMA, specs, noise_variance=outputs / 2)
+
+
+def one_parameter() -> Problem:
+    generator = torch.Generator().manual_seed(42)
+    x, noise = 2 * torch.randn(SAMPLES, 1, generator=generator), torch.randn(SAMPLES, 1, generator=generator)
+    arguments = {"widths": [1, 1], "activation": "identity", "bias": False}
+    weights = {"0.weight": ((x * 0.25 * noise).sum() / x.square().sum()).reshape(1, 1)}
+    specs = tuple({"step_size": step, "chains": 10, "draws": 5_000, "burn_in": 0} for step in ONE_STEPS)
+    return Problem(
+        "one parameter", "mlp", arguments, weights, (x, 0.25 * noise), GAMMA, specs, noise_variance=0.5
+    )  # fmt: skip
+
+
+def digits() -> Problem:
+    module, network = trained(DIGITS)
+    arguments = {"widths": [64, 32, 10], "activation": "tanh"}
+    specs = tuple(
+        {"step_size": step, "batch_size": batch, "chains": 4, "draws": draws, "burn_in": burn_in}
+        for step, batch, burn_in, draws in DIGITS_SETTINGS
+    )
+    return Problem(
+        "digits MLP", "mlp", arguments, module.state_dict(), network.data(), DIGITS_GAMMA, specs, loss="cross-entropy",
+        within=0.03, peer_within=0.10, faster=5.0,
+    )  # fmt: skip
+
+
+def _minimum(arguments: dict[str, Any], x: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """Trained weights, by L-BFGS in float64."""
+    with torch.random.fork_rng():
+        torch.manual_seed(42)
+        module = MODELS["mlp"](**arguments).double()
+    optimizer = torch.optim.LBFGS(module.parameters(), max_iter=5_000, tolerance_grad=1e-10, tolerance_change=0)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = (module(x.double()) - y.double()).square().mean()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)  # type: ignore[arg-type]
+    return {name: value.float() for name, value in module.state_dict().items()}
+
+
+def ours(problem: Problem, seed: int) -> dict[str, Any]:
+    """With nothing set but γ, which is part of the question, and the accuracy."""
+    found = problem.estimate(seed, target_error=problem.within)
+    return {"llc": found.llc, "std_error": found.std_error, "seconds": found.seconds, "status": found.status,
+            "gradients": found.gradients, "draws": found.draws, "overhead": found.overhead}  # fmt: skip
+
+
+def reference(problem: Problem, draws: int) -> dict[str, float]:
+    found = problem.estimate(REFERENCE_SEED, draws=draws, max_steps=10**9)
+    return {"llc": found.llc, "std_error": found.std_error}
+
+
+def theirs(problem: Problem, changes: dict[str, Any], seed: int, wanted: float) -> dict[str, Any]:
+    """λ̂, its error over chains, and the seconds from which the running estimate stays within the bound."""
+    spec = problem.spec(changes, seed)
+    with Peer("devinterp-1") as peer:
+        answer = peer.estimate(spec, problem.weights, *problem.data)
+    off = np.abs(answer.running(spec.n_beta) / wanted - 1) > problem.peer_within
+    settled = 0 if not off.any() else int(np.flatnonzero(off)[-1]) + 1
+    steps = spec.burn_in + spec.draws
+    seconds = answer.sampling_seconds * (spec.burn_in + settled) / steps if settled < spec.draws else None
+    return {**changes, "llc": answer.llc, "std": answer.std, "settled_seconds": seconds,
+            "sampling_seconds": answer.sampling_seconds, "seconds": answer.seconds}  # fmt: skip
+
+
+def deep_linear() -> dict[str, Any]:
+    """The default of everything on 300 weights and 50,000 samples."""
+    target = DeepLinear()
+    module = MODELS["mlp"]([WIDTH] * (LAYERS + 1), activation="identity", bias=False)
+    torch.nn.utils.vector_to_parameters(target.center.float(), module.parameters())
+    found = slt.estimate_llc(module, (target.x.float(), target.y.float()), slt.gaussian_loss(1.0), progress=False)
+    return {"llc": found.llc, "std_error": found.std_error, "seconds": found.seconds, "status": found.status,
+            "gamma": found.gamma, "overhead": found.overhead, "reasons": found.reasons}  # fmt: skip
+
+
+def problems(quick: bool) -> list[Callable[[], Problem]]:
+    if quick:
+        return [one_parameter]
+    return [*(partial(reduced_rank, *shape) for shape in SHAPES), one_parameter, digits]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seeds", type=int, default=5, help="of our own estimates")
+
+
+def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = []
+    absent = missing("devinterp-1")
+    for make in problems(quick):
+        problem = make()
+        seeds = range(options.seed, options.seed + (1 if quick else options.seeds))
+        own = [kept(f"{problem.name}, seed {seed}", ours, problem, seed) for seed in seeds]
+        draws = (2 if quick else LONGER) * max(one["draws"] for one in own)
+        known = kept(f"reference of {problem.name}, {draws} draws", reference, problem, draws)
+        peer = []
+        if not absent:
+            for given in problem.specs[: 1 if quick else None]:
+                changes = {**given, "draws": 20, "chains": 2} if quick else given
+                key = f"devinterp on {problem.name}, {changes}"
+                peer.append(kept(key, theirs, problem, changes, options.seed, known["llc"]))
+        asked = {name: getattr(problem, name) for name in ("gamma", "within", "peer_within", "faster")}
+        rows.append({"problem": problem.name, **asked, "reference": known, "ours": own, "devinterp": peer})
+    large = None if quick else kept("deep linear network", deep_linear)
+    return {"problems": rows, "deep_linear": large, "peer_missing": absent}
+
+
+def rms(row: dict[str, Any]) -> float:
+    """Root mean square of our relative errors."""
+    known = row["reference"]["llc"]
+    return math.sqrt(sum((one["llc"] / known - 1) ** 2 for one in row["ours"]) / len(row["ours"]))
+
+
+def peer_time(row: dict[str, Any]) -> tuple[float, bool]:
+    """Seconds of the peer: at its authors' settings, or the best of all where the bound says so; and whether it got
+    there at all, else the seconds are those of its whole run.
+    """
+    chosen = row["devinterp"] if row["problem"] == "digits MLP" else row["devinterp"][:1]
+    reached = [one["settled_seconds"] for one in chosen if one["settled_seconds"] is not None]
+    return (min(reached), True) if reached else (min(one["sampling_seconds"] for one in chosen), False)
+
+
+def ratio(row: dict[str, Any]) -> float | None:
+    return peer_time(row)[0] / median(one["seconds"] for one in row["ours"]) if row["devinterp"] else None
+
+
+def judge(measured: dict[str, Any]) -> Verdict:
+    checks = []
+    for row in measured["problems"]:
+        checks.append((f"{row['problem']}: error {rms(row):.1%} ({row['within']:.0%})", rms(row) <= row["within"]))
+        times = ratio(row)
+        if times is not None:
+            checks.append((f"{times:.0f} times faster ({row['faster']:.0f})", times >= row["faster"]))
+    large = measured["deep_linear"]
+    if large:
+        checks.append((f"deep linear network {large['seconds']:.0f} s (60)", large["seconds"] < 60))
+    return verdict_of(checks)
+
+
+def tables(measured: dict[str, Any]) -> list[Table]:
+    rows, sweep = [], []
+    for row in measured["problems"]:
+        known = row["reference"]
+        times, peer = ratio(row), "-"
+        if row["devinterp"]:
+            seconds, reached = peer_time(row)
+            peer = f"{seconds:.1f}" if reached else f"not in {seconds:.0f}"
+        rows.append((
+            row["problem"], f"{row['gamma']:g}", f"{known['llc']:.3f} ± {known['std_error']:.2g}",
+            f"{median(one['llc'] for one in row['ours']):.3f}", f"{rms(row):.1%}",
+            f"{median(one['seconds'] for one in row['ours']):.2f}", peer, "-" if times is None else f"{times:.0f}",
+        ))  # fmt: skip
+        sweep += [
+            (row["problem"], f"{one['step_size']:g}", str(one["batch_size"] if one.get("batch_size") else "all"),
+             f"{one['llc']:.3f} ± {one['std']:.2g}", f"{one['llc'] / known['llc'] - 1:+.1%}",
+             f"{one['sampling_seconds']:.1f}",
+             "never" if one["settled_seconds"] is None else f"{one['settled_seconds']:.1f}")
+            for one in row["devinterp"]
+        ]  # fmt: skip
+    header = ("problem", "γ", "reference", "our median λ̂", "rms error", "our s", "devinterp s", "times faster")
+    found = [Table(header, rows, "devinterp s: until its running estimate stays within the bound")]
+    columns = ("problem", "ε", "batch", "devinterp's λ̂ ± std", "error", "s in all", "s until it stays within")
+    return [*found, Table(columns, sweep, "devinterp at its authors' settings (first) and others")] if sweep else found
+
+
+def draw(measured: dict[str, Any]) -> Figure:
+    from benchmarks import figures
+
+    figure, (axis,) = figures.new(width=6.6, height=4.4)
+    for place, row in enumerate(measured["problems"]):
+        known = row["reference"]["llc"]
+        color = f"C{place}"
+        axis.plot([one["seconds"] for one in row["ours"]], [abs(one["llc"] / known - 1) for one in row["ours"]], "o",
+                  color=color, label=row["problem"])  # fmt: skip
+        axis.plot([one["sampling_seconds"] for one in row["devinterp"]],
+                  [abs(one["llc"] / known - 1) for one in row["devinterp"]], "x", color=color)  # fmt: skip
+    axis.axhline(0.05, color="0.6", linewidth=1, linestyle="--")
+    axis.set(
+        xscale="log", yscale="log", xlabel="seconds", ylabel="|relative error| (circles: ours, crosses: devinterp)"
+    )
+    axis.legend(fontsize=8)
+    return figure
