@@ -28,7 +28,7 @@ def estimate(problem: Problem) -> Found:
     before = len(loader)  # minibatches of the loss at w*, which it takes over all samples
 
     def unpack(batch: list[Tensor]) -> tuple[Tensor, Tensor]:
-        calls.append(time.perf_counter())
+        calls.append(time.process_time())
         return batch[0], batch[1]
 
     estimator = estimator_class()(

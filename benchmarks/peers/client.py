@@ -58,7 +58,7 @@ class PeerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Answer:
-    """λ̂ as the peer reports it, with what is needed to look closer."""
+    """λ̂ as the peer reports it, with what is needed to look closer. Seconds are the processor's."""
 
     llc: float
     std: float  # over chains, ddof 1; nan for one chain

@@ -20,7 +20,7 @@ _sampling_started: list[float] = []  # of the estimate in progress; here because
 def evaluate(loss: str, noise_variance: float, model: nn.Module, data: Any) -> torch.Tensor:
     """Mean loss of a minibatch. The first with gradients is the first step of sampling."""
     if torch.is_grad_enabled() and not _sampling_started:
-        _sampling_started.append(time.perf_counter())
+        _sampling_started.append(time.process_time())
     return LOSSES[loss](model(data[0]), data[1], noise_variance).mean()
 
 

@@ -95,4 +95,4 @@ class Found:
     losses: np.ndarray
     chains: list[float]
     init_loss: float
-    sampling_started: float  # time.perf_counter()
+    sampling_started: float  # time.process_time()
