@@ -25,7 +25,9 @@ TRAJECTORY_ANGLE = (
 )
 MAX_LEAPFROG = 32
 MAX_STAGES = 60
-ADAPTATION = 15  # trajectories that settle the step size at the target temperature
+ADAPTATION = 15  # trajectories that settle the step size at the target temperature,
+SETTLED = 4  # or as few as this where it was settled before,
+SETTLED_WITHIN = 0.12  # and their mean acceptance is that near its target
 CAUTION = 0.2  # share of trajectories with smaller steps, which free chains from regions of high curvature
 SETTLING = 100  # least SGLD steps between the first tuning and the last,
 MOST_SETTLING = 2000  # and most
@@ -101,6 +103,7 @@ def warm_up_hmc(
     step_size: float | None,
     preconditioner: str,
     constraint: Constraint | None = None,
+    carried: float | None = None,
 ) -> WarmedUp:
     """Anneal from β = 0 to the target by sequential Monte Carlo, then settle the step size of HMC (or MALA) there.
 
@@ -110,10 +113,13 @@ def warm_up_hmc(
     not. The step size follows the chains' mean acceptance towards 0.8 (MALA: 0.57), with a gain that dies out at the
     target; trajectories span an angle of about 0.8 along flat directions, where the posterior is as wide as its
     localizer.
+
+    `carried` is a step size that suited a similar posterior: chains are annealed with it, and as soon as their
+    acceptance confirms it, it is kept.
     """
     target, gamma = float(posterior.beta.max()), float(posterior.gamma.max())
     relative = posterior.beta / target if target > 0 else posterior.beta
-    epsilon, gradients = step_size or 0.5 / gamma, 0
+    epsilon, gradients = step_size or carried or 0.5 / gamma, 0
     within = constraint or Free()
     metric: Preconditioner = choose_preconditioner("identity", posterior, position, noise, None)
 
@@ -148,11 +154,18 @@ def warm_up_hmc(
             run.state = type(run.state)(*(part[kept] for part in run.state))
         beta = reached
         run.posterior = posterior.tempered(beta * relative)
-        move(2, gain=2.0, decay=0.0)
+        move(2, gain=0.0 if carried else 2.0, decay=0.0)
     run.posterior = posterior
     if preconditioner == "diagonal":
         metric = choose_preconditioner(preconditioner, posterior, run.position, noise, None)
-    move(ADAPTATION, gain=3.0, decay=0.6)
+    if carried and step_size is None:
+        for k in range(ADAPTATION):
+            move(1, gain=1.0, decay=0.0)
+            recent = [float(np.nanmean(one.acceptance)) for one in burn_in[-SETTLED:]]
+            if k + 1 >= SETTLED and abs(float(np.mean(recent)) - TARGET_ACCEPTANCE[name]) < SETTLED_WITHIN:
+                break
+    else:
+        move(ADAPTATION, gain=3.0, decay=0.6)
     run.kernel = final = kernel()
     return WarmedUp(run, epsilon, gradients, final.leapfrog_steps, concatenate(burn_in))
 

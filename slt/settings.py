@@ -28,7 +28,8 @@ class Settings:
     lost, so that it suits only coarse answers. `memory`: GiB that activations may take at once. `extrapolate`: measure
     the bias that a step without rejection has, with some of the chains at twice the step, and take it out of λ̂.
     `remedy`, for a w* that is no minimum: 'gradient-normal' keeps the chains in the hyperplane through w* normal to the
-    gradient there, 'heat-capacity' takes (nβ)² Var L, which needs no L(w*), for λ̂.
+    gradient there, 'heat-capacity' takes (nβ)² Var L, which needs no L(w*), for λ̂. `initial_step_size`: where 'hmc' and
+    'mala' begin to look for a step size, such as that of a similar model; if it suits, warm-up is shorter.
     """
 
     chains: int = 8
@@ -37,6 +38,7 @@ class Settings:
     thin: int | None = None
     batch_size: int | None = None
     step_size: float | None = None
+    initial_step_size: float | None = None
     gamma: float | None = None
     beta: float | None = None
     sampler: str | Kernel = "auto"
@@ -65,7 +67,7 @@ class Settings:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")
-        for name in ("step_size", "gamma", "target_error", "max_seconds", "memory"):
+        for name in ("step_size", "initial_step_size", "gamma", "target_error", "max_seconds", "memory"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise InputError(f"{name} must be positive and finite, got {value!r}")

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 import slt
-import slt.series.tracking
+import slt.series.job
 from slt.cli import main
 from slt.settings import default_gamma
 from slt.task import load_task
@@ -63,13 +63,13 @@ def run(folder, name="run", **settings) -> Trajectory:
 def counted(monkeypatch):
     """The checkpoints that were estimated, in order."""
     done = []
-    real = slt.series.tracking.estimate_llc
+    real = slt.series.job.estimate_asking
 
     def estimate(*args, **settings):
         done.append(settings["checkpoint"].rsplit("/")[-1])
         return real(*args, **settings)
 
-    monkeypatch.setattr(slt.series.tracking, "estimate_llc", estimate)
+    monkeypatch.setattr(slt.series.job, "estimate_asking", estimate)
     return done
 
 
@@ -86,7 +86,10 @@ def test_one_scale_chosen_from_the_last_checkpoint_and_the_same_chains_for_all(f
     assert found.chain_llc.shape == (4, len(STEPS))
     saved = json.loads((folder / "run" / "series.json").read_text())
     assert saved["scale"]["reference"] == "step_000160.safetensors"
-    single = slt.estimate_llc(*_task(folder, 40), gamma=found.gamma, beta=found.beta, **QUICK, progress=False)
+    scale = {"gamma": found.gamma, "beta": found.beta, "progress": False, **QUICK}
+    reference = slt.estimate_llc(*_task(folder, 160), **scale)
+    assert found.llc[5] == reference.llc
+    single = slt.estimate_llc(*_task(folder, 40), **scale, initial_step_size=reference.step_size)
     assert found.llc[3] == single.llc
 
 

@@ -65,6 +65,7 @@ def _warm_up(posterior: LocalPosterior, n: int, options: Settings) -> tuple[str,
             step_size=options.step_size,
             preconditioner=preconditioner,
             constraint=constraint,
+            carried=options.initial_step_size,
         )
         return name, preconditioner, ready
     kernel = make_kernel(name, 1.0)
