@@ -5,10 +5,10 @@ share the cost where they are rows of one batch. Each program is written as if i
 size and stopping rule; only where it asks for gradients of its chains on all the data does it wait for the others.
 """
 
-import threading
-from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
+import greenlet
 import torch
 from torch import Tensor
 
@@ -47,83 +47,43 @@ def programs_at_once(loss: ModuleLoss, chains: int) -> int:
     return most
 
 
-def run_in_lockstep(loss: ModuleLoss, programs: Sequence[Callable[[Ask], Outcome]]) -> list[Outcome]:
-    """What each program returns. A program gets `ask`, which gives L (C,) and its gradient (C, d) at rows w (C, d), on
-    all the data, as `loss.value_and_grad` does.
+def run_in_lockstep(
+    loss: ModuleLoss, programs: Sequence[Callable[[Ask], Outcome]], at_once: int
+) -> Iterator[tuple[int, Outcome]]:
+    """The number of each program and what it returns, as they end; `at_once` of them are running at any time.
 
-    Programs run one at a time, each in a thread of its own, up to its next question; when all have asked, their
-    questions are answered in one pass, and so on. An exception of a program is raised here.
+    A program gets `ask`, which gives L (C,) and its gradient (C, d) at rows w (C, d), on all the data, as
+    `loss.value_and_grad` does. It runs up to its next question; when all have asked, their questions are answered in
+    one pass, and so on. An exception of a program is raised here.
     """
-    running = waiting = [_Program(program) for program in programs]
-    try:
-        while waiting:
-            for one in waiting:
-                one.resume()
-            waiting = [one for one in waiting if one.question is not None]
-            _answer(loss, waiting)
-        return [one.result() for one in running]
-    finally:
-        for one in running:
-            one.abandon()
+    here, recording = greenlet.getcurrent(), torch.is_grad_enabled()
+    left = iter(enumerate(programs))
+    waiting: dict[int, tuple[greenlet.greenlet, Tensor]] = {}
 
-
-def _answer(loss: ModuleLoss, waiting: "Sequence[_Program]") -> None:
-    questions = [one.question for one in waiting if one.question is not None]
-    if not questions:
-        return
-    value, gradient = loss.value_and_grad(torch.cat(questions))
-    sizes = [len(rows) for rows in questions]
-    for one, own_value, own_gradient in zip(waiting, value.split(sizes), gradient.split(sizes), strict=True):
-        one.question, one.answer = None, (own_value, own_gradient.clone())  # which the program may overwrite
-
-
-class _Abandoned(BaseException):
-    """Ends a program whose answer will never come."""
-
-
-class _Program(Generic[Outcome]):
-    """A thread that runs only between `resume` and its next question, or its end."""
-
-    def __init__(self, program: Callable[[Ask], Outcome]):
-        self.question: Tensor | None = None
-        self.answer: tuple[Tensor, Tensor] | None = None
-        self._program = program
-        self._returned: list[Outcome] = []
-        self._raised: BaseException | None = None
-        self._go, self._stopped = threading.Semaphore(0), threading.Semaphore(0)
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def resume(self) -> None:
-        if self._thread.ident is None:
-            self._thread.start()
-        self._go.release()
-        self._stopped.acquire()
-
-    def result(self) -> Outcome:
-        if self._raised is not None:
-            raise self._raised
-        return self._returned[0]
-
-    def abandon(self) -> None:
-        if self._thread.is_alive():
-            self.answer = None
-            self._go.release()
-            self._thread.join()
-
-    def _run(self) -> None:
-        self._go.acquire()
-        try:
-            self._returned.append(self._program(self._ask))
-        except BaseException as error:
-            self._raised = error
-        finally:
-            self._stopped.release()
-
-    def _ask(self, w: Tensor) -> tuple[Tensor, Tensor]:
-        self.question = w
-        self._stopped.release()
-        self._go.acquire()
-        if self.answer is None:
-            raise _Abandoned
-        answer, self.answer = self.answer, None
+    def ask(w: Tensor) -> tuple[Tensor, Tensor]:
+        own = torch.is_grad_enabled()  # a state of the thread, which all programs have in common
+        answer = here.switch(w)
+        torch.set_grad_enabled(own)
         return answer
+
+    def go_on(number: int, program: greenlet.greenlet, answer: Any) -> Iterator[tuple[int, Outcome]]:
+        said = program.switch(answer)
+        torch.set_grad_enabled(recording)
+        waiting.pop(number, None)
+        if program.dead:
+            yield number, said
+        else:
+            waiting[number] = program, said
+
+    while True:
+        while len(waiting) < at_once and (following := next(left, None)):
+            yield from go_on(following[0], greenlet.greenlet(following[1]), ask)
+        if not waiting:
+            return
+        order = sorted(waiting)
+        asked = [waiting[number][1] for number in order]
+        value, gradient = loss.value_and_grad(torch.cat(asked))
+        sizes = [len(w) for w in asked]
+        for number, *answer in zip(order, value.split(sizes), gradient.split(sizes), strict=True):
+            own_value, own_gradient = answer
+            yield from go_on(number, waiting[number][0], (own_value, own_gradient.clone()))  # to be overwritten

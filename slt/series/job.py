@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,19 @@ Outcome = Estimate | str  # or why there is none
 class Job:
     """The estimates of one checkpoint or several, as a function without arguments that can be sent to another process.
 
-    `together`: the chains of all of them are rows of one batch, which changes no bit (`samplers.lockstep`).
+    The chains of `at_once` of them are rows of one batch, which changes no bit (`samplers.lockstep`).
     """
 
     task: str | Path | Task
     version: str
     checkpoints: tuple[Path, ...]
     settings: dict[str, Any]
-    together: bool = False
+    at_once: int = 1
 
     def __call__(self) -> list[Outcome]:
         """The estimate of each checkpoint, or why there is none."""
         task = self.task if isinstance(self.task, Task) else _task(Path(self.task), self.version)
-        if not self.together:
+        if self.at_once == 1:
             return [self._estimate(None, task, path) for path in self.checkpoints]
 
         def program(path: Path) -> Callable[[Ask], Outcome]:
@@ -43,7 +44,8 @@ class Job:
         options = settings_by_name(self.settings)
         source = data_source(task.model, task.data, options)
         shared = model_loss(task.model, source, task.loss, options)
-        return run_in_lockstep(shared, [program(path) for path in self.checkpoints])
+        programs = [program(path) for path in self.checkpoints]
+        return [outcome for _, outcome in sorted(run_in_lockstep(shared, programs, self.at_once), key=itemgetter(0))]
 
     def _estimate(self, ask: Ask | None, task: Task, checkpoint: Path) -> Outcome:
         model = copy.deepcopy(task.model)

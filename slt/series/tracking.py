@@ -20,6 +20,7 @@ from slt.task import DataSource, Task, load_task
 from slt.trajectory import Trajectory, row
 
 FULL_DATA_STEPS = 3_000  # max_steps of Metropolis-corrected samplers: where λ̂ is near 0, no relative error is met
+PIECE = 3  # batches of checkpoints that are one piece of work: results come in, and are kept, piece by piece
 RESULTS_SECONDS = 5.0  # between writings of the trajectory while the series is running
 
 
@@ -96,10 +97,10 @@ def track(
 
         def work(items: list[Item], settings: dict[str, Any], pool: Executor | None) -> None:
             nonlocal done, written
-            size = max(1, min(at_once, math.ceil(len(items) / workers)))
+            size = 1 if at_once == 1 else max(1, min(PIECE * at_once, math.ceil(len(items) / workers)))
             pieces = [items[first : first + size] for first in range(0, len(items), size)]
             jobs = [
-                (piece, Job(task, version, tuple(item.candidate.path for item in piece), settings, at_once > 1))
+                (piece, Job(task, version, tuple(item.candidate.path for item in piece), settings, at_once))
                 for piece in pieces
             ]
             for piece, found in outcomes(jobs, pool):
