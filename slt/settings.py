@@ -13,6 +13,7 @@ from samplers.registry import NAMES
 
 SAMPLERS = ("auto", *NAMES)
 REMEDIES = ("gradient-normal", "heat-capacity")
+SERIES_REMEDY = "gradient-normal"
 PRECONDITIONERS = ("auto", "identity", "diagonal")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 LOCALITY_RADIUS = 0.3
@@ -90,6 +91,20 @@ def settings_by_name(settings: dict[str, Any]) -> Settings:
         if name not in known:
             raise InputError(f"unknown setting {name!r}; known are {', '.join(known)}")
     return Settings(**settings)
+
+
+def series_remedy(asked: str | None, sampler: str | Kernel) -> str | None:
+    """The remedy of all estimates of a series: 'auto', 'none' or None, or one of `REMEDIES`.
+
+    'auto' is 'gradient-normal' for all of them, so that the curve is one estimator throughout: checkpoints early in
+    training are no minima, and without it many have no number. At a minimum the gradient is small and its direction
+    one of d: λ̂ is lower by that direction's share, a fraction of ½. Composed kernels and NUTS have none.
+    """
+    if asked == "auto":
+        return SERIES_REMEDY if isinstance(sampler, str) and sampler != "nuts" else None
+    if asked in (None, "none", *REMEDIES):
+        return None if asked == "none" else asked
+    raise InputError(f"remedy must be auto, none, {' or '.join(REMEDIES)}, got {asked!r}")
 
 
 def default_gamma(center: Tensor, radius: float = LOCALITY_RADIUS) -> float:

@@ -28,6 +28,9 @@ svg { width: 100%; height: auto; display: block }
 .point { fill: var(--llc); stroke: var(--paper); stroke-width: 1 } .point.loss { fill: var(--loss) }
 .point.warning { fill: var(--paper); stroke: var(--llc); stroke-width: 2 }
 .point.failed, .point.skipped { fill: var(--bad) }
+.path { fill: none; stroke: var(--soft); stroke-width: 1; opacity: .6 }
+.p0 { --own: #4c8dd6 } .p1 { --own: #d98032 } .p2 { --own: #4fa36b } .p3 { --own: #c95a5a } .p4 { --own: #8d78c9 }
+.p5 { --own: #a3806a } .point.phase { fill: var(--own) } .key.phase { background: var(--own) }
 a:hover .point, a:focus .point { stroke: var(--ink); stroke-width: 3 }
 .warmup { fill: var(--soft); opacity: .15 }
 .chain { fill: none; stroke-width: 1; opacity: .75 }

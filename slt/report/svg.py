@@ -152,6 +152,12 @@ def _number(value: float) -> str:
     return f"{value:,.6g}"
 
 
+def falls_far(values: np.ndarray) -> bool:
+    """Whether values are positive and span so much that a logarithmic axis shows them better."""
+    finite = values[np.isfinite(values)]
+    return bool(len(finite) and (finite > 0).all() and finite.max() > 30 * finite.min())
+
+
 def thinned(values: np.ndarray, most: int) -> tuple[np.ndarray, Callable[[int], int]]:
     """At most about `most` of the values (..., n), evenly spaced, and the original index of each."""
     stride = max(1, -(-values.shape[-1] // most))

@@ -15,7 +15,7 @@ from slt.series.folder import RunFolder
 from slt.series.job import Job, checkpoints_at_once, keep_loaded
 from slt.series.plan import Item, make_plan, task_version
 from slt.series.workers import executor_for, outcomes
-from slt.settings import choose_sampler, settings_by_name
+from slt.settings import choose_sampler, series_remedy, settings_by_name
 from slt.task import DataSource, Task, load_task
 from slt.trajectory import Trajectory, row
 
@@ -32,6 +32,7 @@ def track(
     workers: int = 1,
     executor: Executor | None = None,
     progress: bool | None = None,
+    remedy: str | None = "auto",
     **settings: Any,
 ) -> Trajectory:
     """λ̂ of every checkpoint in `folder`, at one scale, with the results in the folder `run`.
@@ -46,8 +47,10 @@ def track(
     A run that was killed goes on where it was: what is finished is not computed again, what was made of anything else
     is not used, and the results have the same bits. What the task file imports is not part of the digest.
 
-    With a Metropolis-corrected sampler the step size of the reference is where the other checkpoints begin, so that
-    their warm-up is short. The chains of small models' checkpoints are rows of one batch; no bit depends on it.
+    `remedy`, for checkpoints that are no minimum of the loss, is the same at all of them: see
+    `slt.settings.series_remedy`. With a Metropolis-corrected sampler the step size of the reference is where the other
+    checkpoints begin, so that their warm-up is short. The chains of small models' checkpoints are rows of one batch; no
+    bit depends on it.
 
     A checkpoint that cannot be read or has no finite loss is left out: in the trajectory its status is 'skipped', with
     the reason. `workers` processes share the work; or any `concurrent.futures.Executor` does, which must be able to
@@ -59,6 +62,7 @@ def track(
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise InputError(f"workers must be a whole number of at least 1, got {workers!r}")
     settings = {name: value for name, value in settings.items() if value is not None}
+    settings |= {"remedy": series_remedy(remedy, settings.get("sampler", "auto"))}
     settings_by_name(settings)
     say = _printer(progress)
     series = find_series(folder)
