@@ -3,13 +3,14 @@
     python -m benchmarks.series_speed --checkpoints runs/digits
 
 takes the folder that `examples/digits/train.py` writes. The separate runs are timed on every tenth checkpoint, at the
-series' γ, and scaled up. Then a really small network (178 weights, 40 checkpoints), its chains in one batch
+series' γ, and scaled up; seconds by the clock mean something on an idle machine only, those of processors on any. Then a really small network (178 weights, 40 checkpoints), its chains in one batch
 and one checkpoint after the other, in one process: processor seconds, and whether the results are the same. Table on
 standard output, figures in benchmarks/results/series_speed.json.
 """
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -41,13 +42,15 @@ def data():
 """
 
 
-def seconds(*arguments: str) -> float:
-    """What one `slt` command takes, from the shell's point of view."""
-    started = time.perf_counter()
+def seconds(*arguments: str) -> tuple[float, float]:
+    """What one `slt` command takes, start-up included: seconds by the clock, and of processors, workers included."""
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-m", "slt", *arguments], capture_output=True, text=True)
     if done.returncode == 2:
         sys.exit(done.stderr)
-    return time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - started, spent
 
 
 def digits(checkpoints: Path) -> dict[str, float]:
@@ -56,7 +59,7 @@ def digits(checkpoints: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         for workers in (1, 2):
             run = f"{folder}/{workers}"
-            found[f"track_{workers}"] = seconds(
+            found[f"track_{workers}"], found[f"track_{workers}_cpu"] = seconds(
                 "track", str(DIGITS), str(checkpoints), "-o", run, "--workers", str(workers), "--no-progress"
             )
         first, second = (slt.read_trajectory(f"{folder}/{workers}") for workers in (1, 2))
@@ -70,9 +73,9 @@ def digits(checkpoints: Path) -> dict[str, float]:
     }
     files = sorted(checkpoints.glob("*.safetensors"))
     sample = [seconds("estimate", str(DIGITS), str(path), *scale) for path in files[EVERY // 2 :: EVERY]]
-    found["one_estimate"] = float(np.mean(sample))
-    found["separate"] = found["one_estimate"] * len(files)
-    return found | {f"ratio_{workers}": found["separate"] / found[f"track_{workers}"] for workers in (1, 2)}
+    found["separate"], found["separate_cpu"] = (float(x) * len(files) for x in np.mean(sample, axis=0))
+    found |= {f"ratio_{workers}": found["separate"] / found[f"track_{workers}"] for workers in (1, 2)}
+    return found | {"ratio_cpu": found["separate_cpu"] / found["track_1_cpu"]}
 
 
 def small() -> dict[str, float]:
