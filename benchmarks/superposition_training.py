@@ -5,14 +5,15 @@ Murfet 2023). Every run: n = 1000 samples, batches of 20, learning rate 0.005, 4
 are rows of one batch. λ̂ of each run's checkpoints by `slt.track`, at one γ and β for all.
 
 Labels come from the loss alone: the closed form of the population's loss (`slt.zoo.superposition`), smoothed over a few
-epochs, is at the level of the nearest critical point in log loss; where a level that is held gives way to another that
-is held, there is a jump. A detected transition is right if it lies within 2 checkpoints of a jump, each jump counted
+epochs, holds the level of a critical point where it stays within 2.5% of it for 20 epochs; where a level gives way to
+another, there is a jump. What comes before the first level is the way down from the start, and counts neither as a
+jump nor as a false alarm. A detected transition is right if it lies within 2 checkpoints of a jump, each jump counted
 once. The lead is that of `slt.find_transitions`: by how many steps half of λ̂'s change is done before half of the
 loss's; its interval over runs is a bootstrap of the mean over the matched jumps.
 
-    python -m benchmarks.superposition_training [--runs 24] [--output benchmarks/results/superposition_training.json]
+    python -m benchmarks.superposition_training [--runs 20] [--output benchmarks/results/superposition_training.json]
 
-The training takes a minute, the 40 estimates of a run several seconds. Estimates are kept in --work, so that a second
+The training takes a minute, the 36 estimates of a run about ten seconds. Estimates are kept in --work, so that a second
 call goes on from there.
 """
 
@@ -34,11 +35,12 @@ import slt
 from slt.zoo.superposition import polygon, superposition_loss
 
 COLUMNS, SAMPLES, BATCH, RATE, EPOCHS = 6, 1000, 20, 0.005, 4500
-START_PLUS, SPREAD = 2, 0.1  # starting points: a 4++-gon, and noise
+START_PLUS, SPREAD = 2, 0.3  # starting points: a 4++-gon, and noise
 GAMMA = 1 / 0.3**2  # the localizing Gaussian reaches 0.3 in each weight
-CHECKPOINTS = 40
-SMOOTHING = 15  # epochs
-HELD = 60  # epochs a level must be held for
+FIRST, CHECKPOINTS = 8, 36  # log-spaced epochs
+DRAWS = 60  # of each of 8 chains
+SMOOTHING = 5  # epochs
+WITHIN, HELD = 0.025, 20  # of a critical point's loss, for that many epochs: then its level is held
 MARGIN = 2  # checkpoints
 LEVELS = {
     name: float(superposition_loss(polygon(sides, COLUMNS, plus), COLUMNS))
@@ -87,22 +89,24 @@ def train(runs: int, seed: int) -> tuple[Tensor, Tensor]:
     return history, x
 
 
-def jumps(loss: np.ndarray) -> list[dict[str, Any]]:
-    """Where one level of the loss (epochs + 1,) gives way to another: the epoch, and the two levels' names."""
+def jumps(loss: np.ndarray) -> tuple[int, list[dict[str, Any]]]:
+    """The epoch from which a level of the loss (epochs + 1,) is held for the first time; and where one that is held
+    gives way to another: the epoch at which half of the way is done, in log loss, and the two levels' names.
+    """
     names, levels = list(LEVELS), np.log(list(LEVELS.values()))
     smooth = np.convolve(np.log(np.pad(loss, SMOOTHING // 2, mode="edge")), np.ones(SMOOTHING) / SMOOTHING, "valid")
-    nearest = np.abs(smooth[:, None] - levels).argmin(1)
-    starts = np.flatnonzero(np.diff(nearest, prepend=-1))
-    ends = [*starts[1:], len(nearest)]
-    held = [(a, b, nearest[a]) for a, b in zip(starts, ends, strict=True) if b - a >= HELD]
+    away = np.abs(smooth[:, None] - levels)
+    level = np.where(away.min(1) < WITHIN, away.argmin(1), -1)
+    starts = np.flatnonzero(np.diff(level, prepend=-2))
+    ends = [*starts[1:], len(level)]
+    held = [(a, b, level[a]) for a, b in zip(starts, ends, strict=True) if b - a >= HELD and level[a] >= 0]
     found = []
-    for (_, left, before), (_, _, after) in zip(held, held[1:], strict=False):
-        if before == after:
-            continue
-        half = 0.5 * (levels[before] + levels[after])
-        crossed = left + np.flatnonzero((smooth[left - 1 :] - half) * (levels[after] - levels[before]) >= 0)
-        found.append({"epoch": int(crossed[0]) if len(crossed) else int(left), "from": names[before], "to": names[after]})
-    return found
+    for (_, left, before), (arrived, _, after) in zip(held, held[1:], strict=False):
+        if before != after:
+            half, sign = 0.5 * (levels[before] + levels[after]), np.sign(levels[after] - levels[before])
+            epoch = int(left) + int(((smooth[left : arrived + 1] - half) * sign >= 0).argmax())
+            found.append({"epoch": epoch, "from": names[before], "to": names[after]})
+    return (int(held[0][0]) if held else len(loss)), found
 
 
 def matched(middles: list[float], truth: list[float], steps: np.ndarray) -> list[tuple[int, int]]:
@@ -117,8 +121,8 @@ def matched(middles: list[float], truth: list[float], steps: np.ndarray) -> list
 
 
 def checkpoint_epochs() -> np.ndarray:
-    """Log-spaced, from 50 epochs on."""
-    return np.unique(np.geomspace(50, EPOCHS, CHECKPOINTS).round().astype(int))
+    """Log-spaced."""
+    return np.unique(np.geomspace(FIRST, EPOCHS, CHECKPOINTS).round().astype(int))
 
 
 def follow(number: int, history: Tensor, x: Tensor, work: Path) -> dict[str, Any]:
@@ -133,10 +137,11 @@ def follow(number: int, history: Tensor, x: Tensor, work: Path) -> dict[str, Any
         save_file(state, folder / "series" / f"step_{epoch:06d}.safetensors")
     task = slt.Task(Autoencoder(), (x, x), slt.gaussian_loss(0.5))  # |y - f|² is ½|y - f|²/σ² at σ² = ½
     started = time.process_time()
-    curve = slt.track(task, folder / "series", folder / "llc", gamma=GAMMA, progress=False)
+    curve = slt.track(task, folder / "series", folder / "llc", gamma=GAMMA, draws=DRAWS, progress=False)
     seconds = time.process_time() - started
-    truth = [jump for jump in jumps(population) if epochs[0] <= jump["epoch"] <= epochs[-1]]
+    settled, truth = jumps(population)
     found = slt.find_transitions(curve) if curve.usable.sum() >= 5 else []
+    found = [item for item in found if item.middle > settled]  # before it, the run comes down from where it began
     pairs = matched([item.middle for item in found], [jump["epoch"] for jump in truth], curve.step)
     return {
         "run": number,
@@ -146,6 +151,7 @@ def follow(number: int, history: Tensor, x: Tensor, work: Path) -> dict[str, Any
         "std_error": curve.std_error.tolist(),
         "status": list(curve.status),
         "loss": population[curve.step].tolist(),
+        "settled": settled,
         "jumps": truth,
         "transitions": [item.to_dict() for item in found],
         "matched": pairs,
@@ -202,7 +208,9 @@ def draw(runs: list[dict[str, Any]], path: Path) -> None:
         right.errorbar(step[good], llc[good], 1.96 * error[good], color="#1f6feb", fmt=".-", linewidth=1)
         for jump in run["jumps"]:
             axis.axvline(jump["epoch"], color="#b3560b", linestyle="--", linewidth=1)
-            axis.text(jump["epoch"], 0.137, f"{jump['from']}→{jump['to']}", fontsize=8, ha="right", rotation=90, va="top")
+            axis.text(
+                jump["epoch"], 0.137, f"{jump['from']}→{jump['to']}", fontsize=8, ha="right", rotation=90, va="top"
+            )
         for item in run["transitions"]:
             axis.axvspan(item["start"], item["end"], color="#1f6feb", alpha=0.15)
     figure.suptitle("loss (orange, left; dashed: its jumps) and λ̂ (blue, right; shaded: transitions) over epochs")
@@ -212,7 +220,7 @@ def draw(runs: list[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     """The benchmark."""
     parser = argparse.ArgumentParser(description="Transitions of training runs of the toy model of superposition.")
-    parser.add_argument("--runs", type=int, default=24)
+    parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=Path("runs/superposition"))
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/superposition_training.json"))
@@ -231,7 +239,10 @@ def main() -> None:
         run = runs[-1]
         told = " ".join(f"{jump['from']}>{jump['to']}@{jump['epoch']}" for jump in run["jumps"]) or "no jump"
         said = " ".join(f"{item['direction']}@{item['middle']:.0f}" for item in run["transitions"]) or "none"
-        print(f"run {number:2d}  {run['seconds']:5.1f} s  loss: {told}  llc: {said}  matched {len(run['matched'])}", flush=True)
+        print(
+            f"run {number:2d}  {run['seconds']:5.1f} s  loss: {told}  llc: {said}  matched {len(run['matched'])}",
+            flush=True,
+        )
     found = summary(runs)
     arguments.output.write_text(json.dumps({"summary": found, "runs": runs}, indent=1) + "\n")
     draw(runs, arguments.output.with_suffix(".png"))
