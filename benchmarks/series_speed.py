@@ -3,9 +3,10 @@
     python -m benchmarks.series_speed --checkpoints runs/digits
 
 takes the folder that `examples/digits/train.py` writes. The separate runs are timed on every tenth checkpoint, at the
-series' γ, and scaled up; seconds by the clock mean something on an idle machine only, those of processors on any. Then a really small network (178 weights, 40 checkpoints), its chains in one batch
-and one checkpoint after the other, in one process: processor seconds, and whether the results are the same. Table on
-standard output, figures in benchmarks/results/series_speed.json.
+series' γ, and scaled up. Seconds by the clock mean something on an idle machine only, those of processors on any. Then
+a really small network (178 weights, 40 checkpoints), its chains in one batch and one checkpoint after the other, in one
+process: processor seconds, and whether the results are the same. Table on standard output, figures in
+benchmarks/results/series_speed.json.
 """
 
 import argparse

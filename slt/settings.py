@@ -97,8 +97,8 @@ def series_remedy(asked: str | None, sampler: str | Kernel) -> str | None:
     """The remedy of all estimates of a series: 'auto', 'none' or None, or one of `REMEDIES`.
 
     'auto' is 'gradient-normal' for all of them, so that the curve is one estimator throughout: checkpoints early in
-    training are no minima, and without it many have no number. At a minimum the gradient is small and its direction
-    one of d: λ̂ is lower by that direction's share, a fraction of ½. Composed kernels and NUTS have none.
+    training are no minima, and their gradient lowers λ̂, to below 0 where it is large. At a minimum one direction of
+    d is frozen: λ̂ is lower by its share, which is at most ½. Composed kernels and NUTS have none.
     """
     if asked == "auto":
         return SERIES_REMEDY if isinstance(sampler, str) and sampler != "nuts" else None

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 import slt
+import slt.report.page
 import slt.series.job
 from slt.cli import main
 from slt.settings import default_gamma
@@ -86,7 +87,7 @@ def test_one_scale_chosen_from_the_last_checkpoint_and_the_same_chains_for_all(f
     assert found.chain_llc.shape == (4, len(STEPS))
     saved = json.loads((folder / "run" / "series.json").read_text())
     assert saved["scale"]["reference"] == "step_000160.safetensors"
-    scale = {"gamma": found.gamma, "beta": found.beta, "progress": False, **QUICK}
+    scale = {"gamma": found.gamma, "beta": found.beta, "progress": False, "remedy": "gradient-normal", **QUICK}
     reference = slt.estimate_llc(*_task(folder, 160), **scale)
     assert found.llc[5] == reference.llc
     single = slt.estimate_llc(*_task(folder, 40), **scale, initial_step_size=reference.step_size)
@@ -328,3 +329,15 @@ def test_killed_three_times_the_bits_are_the_same(folder):
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_killed_twenty_times_the_bits_are_the_same(folder, workers):
     kill_at_random_moments(folder, 20, "--workers", workers)
+
+
+def test_one_remedy_for_the_whole_series(folder):
+    away = {"weight": torch.zeros(1, 3), "bias": torch.zeros(1)}  # far from the minimum
+    save_file(away, folder / "series" / "step_000000.safetensors")
+    remedied, plain = run(folder), run(folder, "plain", remedy="none")
+    assert json.loads((folder / "run" / "series.json").read_text())["settings"]["remedy"] == "gradient-normal"
+    assert json.loads((folder / "plain" / "series.json").read_text())["settings"]["remedy"] is None
+    assert plain.llc[0] < 0 < remedied.llc[0]
+    assert "gradient there" in slt.report.page.write_report(folder / "run").read_text()
+    with pytest.raises(slt.InputError, match="remedy must be auto, none, gradient-normal or heat-capacity"):
+        run(folder, "third", remedy="other")

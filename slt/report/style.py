@@ -46,7 +46,8 @@ details.warning > summary::after { content: " \\25CF"; color: var(--warn) }
 details.failed > summary::after, details.skipped > summary::after { content: " \\2715"; color: var(--bad) }
 details:target { background: var(--box) }
 @media print { :root { --ink: #000; --paper: #fff; --soft: #444; --line: #ccc; --box: #fff; --llc: #0b4fb3;
-  --loss: #8a4208 } body { max-width: none; margin: 0 } button, .charts input, .charts label { display: none }
+  --loss: #8a4208; --up: #1a7f5a; --down: #b4307a; --bad: #c62828; --warn: #9a6700 }
+  body { max-width: none; margin: 0 } button, .charts input, .charts label { display: none }
   svg, tr { break-inside: avoid } }
 """
 

@@ -9,7 +9,7 @@ import numpy as np
 
 Values = Sequence[float] | np.ndarray
 
-LEFT, RIGHT, TOP, BOTTOM = 62, 30, 28, 30  # pixels around the plot
+LEFT, RIGHT, TOP, BOTTOM = 62, 30, 28, 34  # pixels around the plot
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Chart:
             frame.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{bottom}"/>')
             frame.append(f'<text class="tick middle" x="{at:.1f}" y="{bottom + 16}">{_number(value)}</text>')
         words = f'<text class="label" x="{LEFT}" y="{TOP - 9}">{escape(self.label)}</text>'
-        words += f'<text class="tick end" x="{right}" y="{self.height - 1}">{escape(x_label)}</text>'
+        words += f'<text class="tick end" x="{right}" y="{self.height - 4}">{escape(x_label)}</text>'
         size = f'viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{escape(self.label)}"'
         return f"<svg {size}>{''.join(frame)}{''.join(self.parts)}{words}</svg>"
 
