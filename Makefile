@@ -20,7 +20,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/digits/train.py --output runs/digits
-	$(BIN)/slt estimate examples/digits/task.py runs/digits/step_010000.safetensors --plot runs/digits/llc.png
+	$(BIN)/slt track examples/digits/task.py runs/digits -o runs/digits-llc --workers 2 --progress
+	$(BIN)/slt report runs/digits-llc
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -q -n auto --dist worksteal

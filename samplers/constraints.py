@@ -145,13 +145,14 @@ class GradientHyperplane(Subspace):
 
     For a w* that is not a minimum: along ĝ the loss falls, so that chains would leave w* and λ̂ turn negative; normal
     to it the restricted loss has vanishing slope at w*. Within a mask, ĝ is the direction of the kept part of the
-    gradient. ĝ is computed once for each centre; `refresh()` forgets it, for when data or weights have changed.
+    gradient. ĝ is computed once for each centre; `refresh()` forgets it, for when data or weights have changed. Where
+    the gradient is exactly zero there is no such hyperplane: an InputError, or no constraint if `flat_is_free`.
     """
 
-    def __init__(self, mask: Mask | None = None):
+    def __init__(self, mask: Mask | None = None, *, flat_is_free: bool = False):
         if mask is not None and mask.keep.ndim > 1:
             raise InputError("the mask of a hyperplane must be one for all chains, shape (d,)")
-        self.mask = mask
+        self.mask, self.flat_is_free = mask, flat_is_free
         self.refresh()
 
     def refresh(self) -> None:
@@ -163,9 +164,10 @@ class GradientHyperplane(Subspace):
         if self.mask is not None:
             gradient = self.mask.project(posterior, gradient)
         length = gradient.norm(dim=-1, keepdim=True)
-        if not bool((length > 0).all() and length.isfinite().all()):
+        usable = length.isfinite() & ((length > 0) | self.flat_is_free)
+        if not bool(usable.all()):
             raise InputError("the gradient at w* is zero or not finite: there is no hyperplane normal to it")
-        return gradient / length
+        return gradient / length.masked_fill(length == 0, 1.0)
 
     def dimension(self, posterior: LocalPosterior) -> int | Tensor:
         """One less than without it."""

@@ -113,6 +113,7 @@ class ModuleLoss:
         self._fetched: tuple[Tensor, Batch] | None = None
         self._paired: tuple[Tensor | None, Tensor] | None = None  # a minibatch, and L(w*) on it
         self._is_center: tuple[Tensor, bool] | None = None
+        self._elsewhere: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
 
     @property
     def evaluation(self) -> str:
@@ -124,6 +125,21 @@ class ModuleLoss:
     def remarks(self) -> list[str]:
         """What did not go as planned, in words."""
         return [*self.budget.remarks, *(self._compiled.remarks if self._compiled else ())]
+
+    @property
+    def flops(self) -> float:
+        """Arithmetic of a forward and backward pass per sample and chain, as torch counts it; 0 where it was not."""
+        return self._passes.flops
+
+    @property
+    def joinable(self) -> bool:
+        """Whether rows of another model of the same kind can be evaluated here: nothing but w tells the two apart."""
+        only_w = len(list(self.model.parameters())) == len(self.layout.names) and not list(self.model.buffers())
+        return only_w and self._passes.together(2, self.data.n)
+
+    def join(self, ask: Callable[[Tensor], tuple[Tensor, Tensor]]) -> None:
+        """From here on `ask` evaluates several chains on all the data, as `value_and_grad` would."""
+        self._elsewhere = ask
 
     def settle(self, full_data: bool) -> None:
         """From here on evaluations of the same shape recur, on all the data or on minibatches: compile those.
@@ -149,6 +165,9 @@ class ModuleLoss:
     def value_and_grad(self, w: Tensor, index: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """L (C,), float64, and its gradient (C, d) at each row of w."""
         w = w.detach()
+        if self._elsewhere is not None and index is None and len(w) > 1:
+            self._form = "vmap"
+            return self._elsewhere(w)
         compiled = self._compiled if self._compiled_full is (index is None) else None
         compiled = None if compiled is None or compiled.failed else compiled
         together = self._passes.together(len(w), self._count(index), compiled is not None)

@@ -29,7 +29,9 @@ LONG = 5  # leapfrog steps of a trajectory from which it pays to look for stiff 
 AGAIN = 4.0  # times nβ, before they are looked for once more
 MAX_STAGES = 60
 STAGE_MOVES = 2  # trajectories of a stage of annealing; with one, answers scatter more than their errors say
-ADAPTATION = 10  # trajectories that settle the step size at the target temperature
+ADAPTATION = 10  # trajectories that settle the step size at the target temperature,
+SETTLED = 4  # or as few as this where it was settled before,
+SETTLED_WITHIN = 0.12  # and their mean acceptance is that near its target
 CAUTION = 0.2  # share of trajectories with smaller steps, which free chains from regions of high curvature
 SETTLING = 100  # least SGLD steps between the first tuning and the last,
 MOST_SETTLING = 2000  # and most
@@ -105,6 +107,7 @@ def warm_up_hmc(
     step_size: float | None,
     preconditioner: str,
     constraint: Constraint | None = None,
+    carried: float | None = None,
 ) -> WarmedUp:
     """Anneal from β = 0 to the target by sequential Monte Carlo, then settle the step size of HMC (or MALA) there.
 
@@ -115,14 +118,17 @@ def warm_up_hmc(
     target; trajectories span an angle of about 0.8 along flat directions, where the posterior is as wide as its
     localizer. `preconditioner` 'auto' is none, until trajectories have become long and chains share the directions that
     make them so (`shared_stiffness`); 'diagonal' and 'low-rank' are made at the target.
+
+    `carried` is a step size that suited a similar posterior without a preconditioner: chains are annealed with it, and
+    as soon as their acceptance confirms it, it is kept.
     """
     target, gamma = float(posterior.beta.max()), float(posterior.gamma.max())
     relative = posterior.beta / target if target > 0 else posterior.beta
-    epsilon, gradients = step_size or 0.5 / gamma, 0
+    epsilon, gradients = step_size or carried or 0.5 / gamma, 0
     within = constraint or Free()
     metric: Preconditioner = Identity()
     stiffness, looked_at = None, 0.0
-    looks = preconditioner == "auto" and posterior.owner is None
+    looks = preconditioner == "auto" and posterior.owner is None and not carried
 
     def leapfrog_steps() -> int:
         return 1 if name == "mala" else min(MAX_LEAPFROG, max(1, round(TRAJECTORY_ANGLE / (gamma * epsilon) ** 0.5)))
@@ -170,11 +176,18 @@ def warm_up_hmc(
         beta = reached
         run.posterior = posterior.tempered(beta * relative)
         flatten()
-        move(STAGE_MOVES, gain=2.0, decay=0.0)
+        move(STAGE_MOVES, gain=0.0 if carried else 2.0, decay=0.0)
     run.posterior = posterior
     if preconditioner in ("diagonal", "low-rank"):
         metric = choose_preconditioner(preconditioner, posterior, run.position, noise, None)
-    move(ADAPTATION, gain=3.0, decay=0.6)
+    if carried and step_size is None:
+        for k in range(ADAPTATION):
+            move(1, gain=1.0, decay=0.0)
+            recent = [float(np.nanmean(one.acceptance)) for one in burn_in[-SETTLED:]]
+            if k + 1 >= SETTLED and abs(float(np.mean(recent)) - TARGET_ACCEPTANCE[name]) < SETTLED_WITHIN:
+                break
+    else:
+        move(ADAPTATION, gain=3.0, decay=0.6)
     run.kernel = final = kernel()
     return WarmedUp(run, epsilon, gradients, final.leapfrog_steps, concatenate(burn_in))
 

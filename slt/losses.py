@@ -11,6 +11,8 @@ from torch import Tensor
 
 from samplers.errors import InputError
 
+FEW_CLASSES = 16  # up to which a softmax across rows, sample beside sample, is faster than one within each row
+
 
 def _logits(output: Any) -> Tensor:
     """The tensor inside a Hugging Face style output, or the output itself."""
@@ -38,6 +40,9 @@ def cross_entropy(output: Any, target: Tensor) -> Tensor:
             f"cross-entropy needs output (samples, classes) for target (samples,), got output {tuple(logits.shape)} "
             f"and target {tuple(target.shape)}; define loss(output, target)"
         )
+    if logits.ndim == 2 and logits.shape[1] <= FEW_CLASSES:
+        by_class = logits.T.contiguous()
+        return F.cross_entropy(by_class[None], target[None], reduction="none")[0]
     losses = F.cross_entropy(logits, target, reduction="none")
     if losses.ndim == 1:
         return losses

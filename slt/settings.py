@@ -13,6 +13,7 @@ from samplers.registry import NAMES
 
 SAMPLERS = ("auto", *NAMES)
 REMEDIES = ("gradient-normal", "heat-capacity")
+SERIES_REMEDY = "gradient-normal"
 PRECONDITIONERS = ("auto", "identity", "diagonal", "low-rank")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 LOCALITY_RADIUS = 0.3
@@ -28,7 +29,8 @@ class Settings:
     lost, so that it suits only coarse answers. `memory`: GiB that activations may take at once. `extrapolate`: measure
     the bias that a step without rejection has, with some of the chains at twice the step, and take it out of λ̂.
     `remedy`, for a w* that is no minimum: 'gradient-normal' keeps the chains in the hyperplane through w* normal to the
-    gradient there, 'heat-capacity' takes (nβ)² Var L, which needs no L(w*), for λ̂.
+    gradient there, 'heat-capacity' takes (nβ)² Var L, which needs no L(w*), for λ̂. `initial_step_size`: where 'hmc' and
+    'mala' begin to look for a step size, such as that of a similar model; if it suits, warm-up is shorter.
     """
 
     chains: int = 8
@@ -37,6 +39,7 @@ class Settings:
     thin: int | None = None
     batch_size: int | None = None
     step_size: float | None = None
+    initial_step_size: float | None = None
     gamma: float | None = None
     beta: float | None = None
     sampler: str | Kernel = "auto"
@@ -65,7 +68,7 @@ class Settings:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")
-        for name in ("step_size", "gamma", "target_error", "max_seconds", "memory"):
+        for name in ("step_size", "initial_step_size", "gamma", "target_error", "max_seconds", "memory"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise InputError(f"{name} must be positive and finite, got {value!r}")
@@ -88,6 +91,20 @@ def settings_by_name(settings: dict[str, Any]) -> Settings:
         if name not in known:
             raise InputError(f"unknown setting {name!r}; known are {', '.join(known)}")
     return Settings(**settings)
+
+
+def series_remedy(asked: str | None, sampler: str | Kernel) -> str | None:
+    """The remedy of all estimates of a series: 'auto', 'none' or None, or one of `REMEDIES`.
+
+    'auto' is 'gradient-normal' for all of them, so that the curve is one estimator throughout: checkpoints early in
+    training are no minima, and their gradient lowers λ̂, to below 0 where it is large. At a minimum one direction of
+    d is frozen: λ̂ is lower by its share, which is at most ½. Composed kernels and NUTS have none.
+    """
+    if asked == "auto":
+        return SERIES_REMEDY if isinstance(sampler, str) and sampler != "nuts" else None
+    if asked in (None, "none", *REMEDIES):
+        return None if asked == "none" else asked
+    raise InputError(f"remedy must be auto, none, {' or '.join(REMEDIES)}, got {asked!r}")
 
 
 def default_gamma(center: Tensor, radius: float = LOCALITY_RADIUS) -> float:

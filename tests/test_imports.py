@@ -10,6 +10,7 @@ FILES = sorted([*ROOT.glob("samplers/**/*.py"), *ROOT.glob("slt/**/*.py")])
 OWNER = {
     "arviz": "slt/diagnostics.py",
     "matplotlib": "slt/plot",
+    "greenlet": "samplers/lockstep.py",
     "pyro": "samplers/pyro_nuts.py",
     "typer": "slt/cli",
 }

@@ -94,7 +94,9 @@ def test_each_checkpoint_has_its_panel_with_traces_and_reasons(tracked):
 def test_charts_are_well_formed_and_hold_the_curve(tmp_path):
     trajectory = made_up(tmp_path)
     text = write_report(tmp_path).read_text()
-    charts = [ElementTree.fromstring(svg) for svg in re.findall(r"<svg .*?</svg>", text, re.DOTALL)]
+    charts = [
+        ElementTree.fromstring(svg) for svg in re.findall(r"<svg .*?</svg>", text.split("</section>")[0], re.DOTALL)
+    ]
     assert len(charts) == 4  # λ̂ and loss, logarithmic and linear
     for chart in charts:
         curve = next(part for part in chart.iter("polyline") if part.get("class").startswith("curve"))
@@ -152,3 +154,30 @@ def test_axes_have_a_few_round_ticks_in_their_range(values, log):
     pixels = [axis.at(tick) for tick in ticks]
     assert pixels == sorted(pixels)
     assert not any(math.isnan(pixel) for pixel in pixels)
+
+
+def test_phases_are_coloured_between_transitions(tmp_path):
+    trajectory = made_up(tmp_path)
+    text = write_report(tmp_path).read_text()
+    panel = text[text.index("<h2>Phases</h2>") :]
+    chart = ElementTree.fromstring(re.search(r"<svg .*?</svg>", panel, re.DOTALL).group())
+    phases = [circle.get("class").split()[-1] for circle in chart.iter("circle")]
+    assert phases == ["p0" if step < 3000 else "p1" for step in trajectory.step]
+
+
+def test_free_energies_in_the_folder_are_shown(tracked, tmp_path):
+    made_up(tmp_path)
+    assert "Free energies" not in write_report(tmp_path).read_text()
+    order = torch.Generator().manual_seed(0)
+    x = torch.randn(60, 3, generator=order)
+    model = nn.Linear(3, 1)
+    found = slt.free_energy(
+        model, (x, x.sum(1, keepdim=True)), slt.gaussian_loss(1.0), checkpoint="step_100.pt", draws=20, progress=False
+    )
+    (tmp_path / "free_energies").mkdir()
+    found.save(tmp_path / "free_energies" / "a.json")
+    (tmp_path / "free_energies" / "b.json").write_text("{}")
+    text = write_report(tmp_path).read_text()
+    panel = text[text.index("<h2>Free energies</h2>") :]
+    assert f"step 100: {found.total:.5g} ± {found.std_error:.2g} nats" in panel
+    assert "b.json" in panel

@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import save_file
 
 import slt
-import slt.series.tracking
+import slt.report.page
+import slt.series.job
 from slt.cli import main
 from slt.settings import default_gamma
 from slt.task import load_task
@@ -63,13 +64,13 @@ def run(folder, name="run", **settings) -> Trajectory:
 def counted(monkeypatch):
     """The checkpoints that were estimated, in order."""
     done = []
-    real = slt.series.tracking.estimate_llc
+    real = slt.series.job.estimate_asking
 
     def estimate(*args, **settings):
         done.append(settings["checkpoint"].rsplit("/")[-1])
         return real(*args, **settings)
 
-    monkeypatch.setattr(slt.series.tracking, "estimate_llc", estimate)
+    monkeypatch.setattr(slt.series.job, "estimate_asking", estimate)
     return done
 
 
@@ -86,7 +87,10 @@ def test_one_scale_chosen_from_the_last_checkpoint_and_the_same_chains_for_all(f
     assert found.chain_llc.shape == (4, len(STEPS))
     saved = json.loads((folder / "run" / "series.json").read_text())
     assert saved["scale"]["reference"] == "step_000160.safetensors"
-    single = slt.estimate_llc(*_task(folder, 40), gamma=found.gamma, beta=found.beta, **QUICK, progress=False)
+    scale = {"gamma": found.gamma, "beta": found.beta, "progress": False, "remedy": "gradient-normal", **QUICK}
+    reference = slt.estimate_llc(*_task(folder, 160), **scale)
+    assert found.llc[5] == reference.llc
+    single = slt.estimate_llc(*_task(folder, 40), **scale, initial_step_size=reference.step_size)
     assert found.llc[3] == single.llc
 
 
@@ -325,3 +329,15 @@ def test_killed_three_times_the_bits_are_the_same(folder):
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_killed_twenty_times_the_bits_are_the_same(folder, workers):
     kill_at_random_moments(folder, 20, "--workers", workers)
+
+
+def test_one_remedy_for_the_whole_series(folder):
+    away = {"weight": torch.zeros(1, 3), "bias": torch.zeros(1)}  # far from the minimum
+    save_file(away, folder / "series" / "step_000000.safetensors")
+    remedied, plain = run(folder), run(folder, "plain", remedy="none")
+    assert json.loads((folder / "run" / "series.json").read_text())["settings"]["remedy"] == "gradient-normal"
+    assert json.loads((folder / "plain" / "series.json").read_text())["settings"]["remedy"] is None
+    assert plain.llc[0] < 0 < remedied.llc[0]
+    assert "gradient there" in slt.report.page.write_report(folder / "run").read_text()
+    with pytest.raises(slt.InputError, match="remedy must be auto, none, gradient-normal or heat-capacity"):
+        run(folder, "third", remedy="other")

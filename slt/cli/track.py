@@ -26,6 +26,13 @@ def track(
         float | None, typer.Option(help="As in slt estimate. [default: chosen anew each time]")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Minibatch size of the SGLD samplers. [default: 256]")] = None,
+    remedy: Annotated[
+        str,
+        typer.Option(
+            help="What to do about checkpoints that are no minimum of the loss, the same at all of them: auto "
+            "(gradient-normal), none, gradient-normal (chains stay normal to the gradient at w*) or heat-capacity."
+        ),
+    ] = "auto",
     seed: Annotated[int, typer.Option(help="The same seed, and noise, for all checkpoints.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")] = "auto",
     target_error: Annotated[float, typer.Option(help="Relative standard error at which to stop.")] = 0.05,
@@ -59,6 +66,7 @@ def track(
         sampler=sampler,
         step_size=step_size,
         batch_size=batch_size,
+        remedy=remedy,
         seed=seed,
         device=device,
         target_error=target_error,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from samplers.engine import LossFunction, ModuleLoss, PerSampleLoss, Potential
 from samplers.errors import InputError
+from samplers.lockstep import Ask
 from samplers.posterior import LocalPosterior
 from samplers.trace import Trace, concatenate
 from samplers.warmup import WarmedUp
@@ -62,10 +63,27 @@ def estimate_llc(
     Returns an `Estimate`. A run that went wrong is an Estimate with status 'failed' and its reasons; input that
     cannot be used raises InputError.
     """
+    return estimate_asking(None, model, data, loss, progress=progress, checkpoint=checkpoint, resume=resume, **settings)
+
+
+def estimate_asking(
+    ask: Ask | None,
+    model: nn.Module,
+    data: Any,
+    loss: PerSampleLoss | None,
+    *,
+    progress: bool | None = None,
+    checkpoint: str | None = None,
+    resume: str | Path | None = None,
+    **settings: Any,
+) -> Estimate:
+    """`estimate_llc`, where `ask` answers for the passes of all chains over all the data: see `samplers.lockstep`."""
     options = settings_by_name(settings)
     started = time.monotonic()
     source = data_source(model, data, options)
     function = model_loss(model, source, loss, options)
+    if ask is not None:
+        function.join(ask)
     dtype = function.center.dtype
     if resume is not None and options.sampler == "nuts":
         raise InputError("NUTS runs in one piece: leave resume out, or use sampler 'hmc'")

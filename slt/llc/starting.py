@@ -51,8 +51,10 @@ def _warm_up(posterior: LocalPosterior, n: int, options: Settings) -> tuple[str,
             "as composed",
             WarmedUp(run, getattr(kernel, "step_size", math.nan), 0, 1),
         )
-    constraint = GradientHyperplane() if options.remedy == "gradient-normal" else Free()
+    constraint = GradientHyperplane(flat_is_free=True) if options.remedy == "gradient-normal" else Free()
     name = choose_sampler(n, posterior.dimension, options.batch_size) if kernel == "auto" else kernel
+    if name == "nuts" and options.remedy == "gradient-normal":
+        raise InputError("NUTS has no constraint: leave the remedy out, or use sampler 'hmc'")
     if name in FULL_DATA:
         if options.batch_size not in (None, n):
             raise InputError(
@@ -69,6 +71,7 @@ def _warm_up(posterior: LocalPosterior, n: int, options: Settings) -> tuple[str,
             step_size=options.step_size,
             preconditioner=asked,
             constraint=constraint,
+            carried=options.initial_step_size,
         )
         assert isinstance(ready.run.kernel, HMC)
         return name, METRICS[type(ready.run.kernel.preconditioner)], ready

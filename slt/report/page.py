@@ -12,12 +12,17 @@ from samplers.errors import InputError
 from slt.files import written_whole
 from slt.llc.draws import llc_draws
 from slt.llc.estimate import Estimate
+from slt.report.panels import free_energy_panel, phase_panel
 from slt.report.style import SCRIPT, STYLE
-from slt.report.svg import Chart, thinned
+from slt.report.svg import Chart, falls_far, thinned
 from slt.series.folder import RunFolder
 from slt.trajectory import Trajectory, read_trajectory
 from slt.transitions.detection import LEAST, Transition, find_transitions
 
+REMEDIED = {
+    "gradient-normal": "Chains stay in the hyperplane through w* normal to the gradient there (gradient-normal).",
+    "heat-capacity": "λ̂ is the heat capacity (nβ)² Var L (heat-capacity).",
+}
 TRACE_POINTS = 120  # of a chain, in a checkpoint's panel
 
 
@@ -26,7 +31,9 @@ def write_report(run: str | Path, path: str | Path | None = None) -> Path:
 
     The default path is `run`/report.html. On the page: λ̂ with 95% intervals and the loss over the steps, on a
     logarithmic and a linear axis, transitions marked; a panel for each checkpoint, opened by a click on its point; the
-    transitions and all numbers as tables; the settings. Raises InputError where there are no results yet.
+    transitions and all numbers as tables; λ̂ against the loss, phase by phase; free energies, where the folder's
+    `free_energies` holds what `slt estimate --ladder --save` made of its checkpoints; the settings. Raises InputError
+    where there are no results yet.
     """
     folder = Path(run)
     if not folder.is_dir():
@@ -65,6 +72,8 @@ def _page(trajectory: Trajectory, transitions: list[Transition], about: dict[str
         f"<p>{usable} of {len(trajectory.step)} checkpoints have a number, all at {scale}. {_of(about)}</p>",
         _charts(trajectory, transitions),
         _transition_table(transitions),
+        phase_panel(trajectory, transitions),
+        free_energy_panel(folder, trajectory),
         _number_table(trajectory),
         "<h2>Checkpoints</h2>",
         *(_panel(trajectory, i, _estimate(folder, plan, int(trajectory.step[i]))) for i in range(len(trajectory.step))),
@@ -79,7 +88,8 @@ def _page(trajectory: Trajectory, transitions: list[Transition], about: dict[str
 def _of(about: dict[str, Any]) -> str:
     if "folder" not in about:
         return ""
-    return f"Checkpoints in <code>{escape(about['folder'])}</code>, task <code>{escape(about['task'])}</code>."
+    words = f"Checkpoints in <code>{escape(about['folder'])}</code>, task <code>{escape(about['task'])}</code>."
+    return f"{words} {REMEDIED.get(about.get('settings', {}).get('remedy'), '')}"
 
 
 def _charts(trajectory: Trajectory, transitions: list[Transition]) -> str:
@@ -89,10 +99,7 @@ def _charts(trajectory: Trajectory, transitions: list[Transition]) -> str:
         half = 1.96 * np.nan_to_num(trajectory.std_error)
         upper = Chart.of(steps, [*(llc - half), *(llc + half)], "λ̂, with 95% intervals", height=340, log_x=log)
         loss = trajectory.loss
-        falls = bool((loss[np.isfinite(loss)] > 0).all()) and np.nanmax(loss, initial=1) > 30 * np.nanmin(
-            loss, initial=1
-        )
-        lower = Chart.of(steps, loss, "loss L(w*), nats per sample", height=240, log_x=log, log_y=falls)
+        lower = Chart.of(steps, loss, "loss L(w*), nats per sample", height=240, log_x=log, log_y=falls_far(loss))
         for chart in (upper, lower):
             for item in transitions:
                 chart.span(item.start, item.end, f"move {item.direction}", str(item))

@@ -28,6 +28,9 @@ svg { width: 100%; height: auto; display: block }
 .point { fill: var(--llc); stroke: var(--paper); stroke-width: 1 } .point.loss { fill: var(--loss) }
 .point.warning { fill: var(--paper); stroke: var(--llc); stroke-width: 2 }
 .point.failed, .point.skipped { fill: var(--bad) }
+.path { fill: none; stroke: var(--soft); stroke-width: 1; opacity: .6 }
+.p0 { --own: #4c8dd6 } .p1 { --own: #d98032 } .p2 { --own: #4fa36b } .p3 { --own: #c95a5a } .p4 { --own: #8d78c9 }
+.p5 { --own: #a3806a } .point.phase { fill: var(--own) } .key.phase { background: var(--own) }
 a:hover .point, a:focus .point { stroke: var(--ink); stroke-width: 3 }
 .warmup { fill: var(--soft); opacity: .15 }
 .chain { fill: none; stroke-width: 1; opacity: .75 }
@@ -43,7 +46,8 @@ details.warning > summary::after { content: " \\25CF"; color: var(--warn) }
 details.failed > summary::after, details.skipped > summary::after { content: " \\2715"; color: var(--bad) }
 details:target { background: var(--box) }
 @media print { :root { --ink: #000; --paper: #fff; --soft: #444; --line: #ccc; --box: #fff; --llc: #0b4fb3;
-  --loss: #8a4208 } body { max-width: none; margin: 0 } button, .charts input, .charts label { display: none }
+  --loss: #8a4208; --up: #1a7f5a; --down: #b4307a; --bad: #c62828; --warn: #9a6700 }
+  body { max-width: none; margin: 0 } button, .charts input, .charts label { display: none }
   svg, tr { break-inside: avoid } }
 """
 

@@ -9,7 +9,7 @@ import numpy as np
 
 Values = Sequence[float] | np.ndarray
 
-LEFT, RIGHT, TOP, BOTTOM = 62, 30, 28, 30  # pixels around the plot
+LEFT, RIGHT, TOP, BOTTOM = 62, 30, 28, 34  # pixels around the plot
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Chart:
             frame.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{bottom}"/>')
             frame.append(f'<text class="tick middle" x="{at:.1f}" y="{bottom + 16}">{_number(value)}</text>')
         words = f'<text class="label" x="{LEFT}" y="{TOP - 9}">{escape(self.label)}</text>'
-        words += f'<text class="tick end" x="{right}" y="{self.height - 1}">{escape(x_label)}</text>'
+        words += f'<text class="tick end" x="{right}" y="{self.height - 4}">{escape(x_label)}</text>'
         size = f'viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{escape(self.label)}"'
         return f"<svg {size}>{''.join(frame)}{''.join(self.parts)}{words}</svg>"
 
@@ -150,6 +150,12 @@ def _number(value: float) -> str:
         mantissa, exponent = f"{value:.0e}".split("e")
         return f"{mantissa}e{int(exponent)}"
     return f"{value:,.6g}"
+
+
+def falls_far(values: np.ndarray) -> bool:
+    """Whether values are positive and span so much that a logarithmic axis shows them better."""
+    finite = values[np.isfinite(values)]
+    return bool(len(finite) and (finite > 0).all() and finite.max() > 30 * finite.min())
 
 
 def thinned(values: np.ndarray, most: int) -> tuple[np.ndarray, Callable[[int], int]]:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -34,9 +34,24 @@ class Plan:
     items: tuple[Item, ...]
     notes: tuple[str, ...]
 
+    @property
+    def reference(self) -> Item:
+        """The item from which the scale was chosen."""
+        known = (self.scale.reference, self.scale.weights)
+        return next(item for item in self.items if (item.candidate.path.name, item.weights) == known)
 
-def make_plan(task: Task, version: str, candidates: Iterable[Candidate], options: Settings, results: RunFolder) -> Plan:
+
+def make_plan(
+    task: Task,
+    version: str,
+    candidates: Iterable[Candidate],
+    options: Settings,
+    results: RunFolder,
+    warm: bool = False,
+) -> Plan:
     """Read and digest every candidate, settle the scale, and key the items. `version` is a digest of the task.
+
+    `warm`: the other items take something over from the estimate of the reference, so that their keys depend on it.
 
     The scale recorded in `results` holds for as long as the checkpoint it was chosen from is in the series and n and
     the data are the same. Raises InputError where no candidate can be read, or where the options ask for another
@@ -75,10 +90,13 @@ def make_plan(task: Task, version: str, candidates: Iterable[Candidate], options
         scale = Scale(source.n, beta, gamma, reference.candidate.path.name, reference.weights, data)
     settings = {f.name: getattr(options, f.name) for f in fields(Settings)} | {"beta": scale.beta, "gamma": scale.gamma}
     common = fingerprint([version, data, settings])
-    keyed = [
-        item if item.problem else Item(item.candidate, item.weights, fingerprint([common, item.weights]))
-        for item in items
-    ]
+    first = fingerprint([common, scale.weights])
+    others = fingerprint([common, first]) if warm else common
+
+    def key_of(weights: str) -> str:
+        return first if weights == scale.weights else fingerprint([others, weights])
+
+    keyed = [item if item.problem else replace(item, key=key_of(item.weights)) for item in items]
     return Plan(scale, tuple(keyed), tuple(notes))
 
 

@@ -1,28 +1,26 @@
 """`track`: a folder of checkpoints in, the trajectory of the learning coefficient out; killed, it goes on."""
 
-import copy
 import math
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from samplers.errors import InputError
-from slt.checkpoints import load_checkpoint
 from slt.llc.estimate import Estimate
-from slt.llc.estimation import estimate_llc
 from slt.series.find import find_series
 from slt.series.folder import RunFolder
+from slt.series.job import Job, checkpoints_at_once, keep_loaded
 from slt.series.plan import Item, make_plan, task_version
 from slt.series.workers import executor_for, outcomes
-from slt.settings import choose_sampler, settings_by_name
+from slt.settings import choose_sampler, series_remedy, settings_by_name
 from slt.task import DataSource, Task, load_task
 from slt.trajectory import Trajectory, row
 
 FULL_DATA_STEPS = 3_000  # max_steps of Metropolis-corrected samplers: where λ̂ is near 0, no relative error is met
+PIECE = 3  # batches of checkpoints that are one piece of work: results come in, and are kept, piece by piece
 RESULTS_SECONDS = 5.0  # between writings of the trajectory while the series is running
 
 
@@ -34,6 +32,7 @@ def track(
     workers: int = 1,
     executor: Executor | None = None,
     progress: bool | None = None,
+    remedy: str | None = "auto",
     **settings: Any,
 ) -> Trajectory:
     """λ̂ of every checkpoint in `folder`, at one scale, with the results in the folder `run`.
@@ -48,6 +47,11 @@ def track(
     A run that was killed goes on where it was: what is finished is not computed again, what was made of anything else
     is not used, and the results have the same bits. What the task file imports is not part of the digest.
 
+    `remedy`, for checkpoints that are no minimum of the loss, is the same at all of them: see
+    `slt.settings.series_remedy`. With a Metropolis-corrected sampler the step size of the reference is where the other
+    checkpoints begin, so that their warm-up is short. The chains of small models' checkpoints are rows of one batch; no
+    bit depends on it.
+
     A checkpoint that cannot be read or has no finite loss is left out: in the trajectory its status is 'skipped', with
     the reason. `workers` processes share the work; or any `concurrent.futures.Executor` does, which must be able to
     pickle `task` (a path always can be). `progress`: True, False, or None for lines on standard error if it is a
@@ -58,16 +62,20 @@ def track(
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise InputError(f"workers must be a whole number of at least 1, got {workers!r}")
     settings = {name: value for name, value in settings.items() if value is not None}
+    settings |= {"remedy": series_remedy(remedy, settings.get("sampler", "auto"))}
     settings_by_name(settings)
     say = _printer(progress)
     series = find_series(folder)
     loaded = task if isinstance(task, Task) else load_task(task)
-    settings = _with_budget(settings, loaded)
+    full_data = _sampler(settings, loaded) in ("hmc", "mala")
+    if full_data:
+        settings = {"max_steps": FULL_DATA_STEPS, **settings}
     options = settings_by_name(settings)
     version = task_version(task)
+    warm = full_data and options.step_size is None and options.initial_step_size is None
     results = RunFolder(run)
     with results.locked():
-        plan = make_plan(loaded, version, series.candidates, options, results)
+        plan = make_plan(loaded, version, series.candidates, options, results, warm)
         scale, total = plan.scale, len(plan.items)
         settings = {**settings, "beta": scale.beta, "gamma": scale.gamma}
         about = type(task.model).__name__ if isinstance(task, Task) else str(task)
@@ -79,31 +87,46 @@ def track(
             finished = results.load(item.candidate.step, item.key) if item.key else None
             if item.problem or finished is not None:
                 rows[item.candidate.step] = _row(item, finished or item.problem)
-        jobs = [
-            (item, Job(task, version, item.candidate.path, settings))
-            for item in plan.items
-            if item.candidate.step not in rows
-        ]
+        missing = [item for item in plan.items if item.candidate.step not in rows]
         for note in (*series.notes, *plan.notes, *(item.problem for item in plan.items if item.problem)):
             say(f"note: {note}")
         span = f"steps {plan.items[0].candidate.step} to {plan.items[-1].candidate.step}"
         chosen = f"beta = {scale.beta:.4g}, gamma = {scale.gamma:.4g}, from {scale.reference}"
-        say(f"{total} checkpoints, {span}, {len(jobs)} to do; {chosen}")
+        say(f"{total} checkpoints, {span}, {len(missing)} to do; {chosen}")
         started, written = time.monotonic(), -math.inf
-        _loaded.clear()
         if not isinstance(task, Task):
-            _loaded[version] = loaded
-        with executor_for(executor, min(workers, len(jobs))) as pool:
-            for number, (item, outcome) in enumerate(outcomes(jobs, pool), start=1):
-                step = item.candidate.step
-                if isinstance(outcome, Estimate):
-                    results.save(step, item.key, outcome)
-                rows[step] = _row(item, outcome)
-                left = (time.monotonic() - started) / number * (len(jobs) - number)
-                say(f"[{total - len(jobs) + number}/{total}] step {step}: {_said(outcome)}, {left:.0f} s left")
+            keep_loaded(version, loaded)
+        at_once = checkpoints_at_once(loaded, settings_by_name(settings)) if len(missing) > 1 else 1
+        done = 0
+
+        def work(items: list[Item], settings: dict[str, Any], pool: Executor | None) -> None:
+            nonlocal done, written
+            size = 1 if at_once == 1 else max(1, min(PIECE * at_once, math.ceil(len(items) / workers)))
+            pieces = [items[first : first + size] for first in range(0, len(items), size)]
+            jobs = [
+                (piece, Job(task, version, tuple(item.candidate.path for item in piece), settings, at_once))
+                for piece in pieces
+            ]
+            for piece, found in outcomes(jobs, pool):
+                for item, outcome in zip(piece, found, strict=True):
+                    step, done = item.candidate.step, done + 1
+                    if isinstance(outcome, Estimate):
+                        results.save(step, item.key, outcome)
+                    rows[step] = _row(item, outcome)
+                    left = (time.monotonic() - started) / done * (len(missing) - done)
+                    say(f"[{total - len(missing) + done}/{total}] step {step}: {_said(outcome)}, {left:.0f} s left")
                 if time.monotonic() - written > RESULTS_SECONDS:
                     results.write_results(Trajectory.from_rows(rows.values()))
                     written = time.monotonic()
+
+        with executor_for(executor, min(workers, len(missing))) as pool:
+            first = [item for item in missing if item.weights == scale.weights] if warm else []
+            work(first, settings, pool)
+            known = results.load(plan.reference.candidate.step, plan.reference.key) if warm else None
+            # A step that suits one checkpoint's low-rank metric suits no other checkpoint without it.
+            usable = known is not None and known.preconditioner != "low-rank"
+            carried = {"initial_step_size": known.step_size} if known is not None and usable else {}
+            work([item for item in missing if item not in first], {**settings, **carried}, pool)
         trajectory = Trajectory.from_rows(rows.values())
         if all(status == "skipped" for status in trajectory.status):
             raise InputError(trajectory.reasons[-1])
@@ -112,47 +135,14 @@ def track(
     return trajectory
 
 
-@dataclass(frozen=True)
-class Job:
-    """The estimate of one checkpoint, as a function without arguments that can be sent to another process."""
-
-    task: str | Path | Task
-    version: str
-    checkpoint: Path
-    settings: dict[str, Any]
-
-    def __call__(self) -> Estimate | str:
-        """The estimate, or why there is none."""
-        task = self.task if isinstance(self.task, Task) else _task(Path(self.task), self.version)
-        model = copy.deepcopy(task.model)
-        try:
-            load_checkpoint(model, self.checkpoint)
-            name = str(self.checkpoint)
-            return estimate_llc(model, task.data, task.loss, progress=False, checkpoint=name, **self.settings)
-        except InputError as error:
-            said = str(error)
-            return said if str(self.checkpoint) in said else f"{self.checkpoint}: {said}"
-
-
-_loaded: dict[str, Task] = {}  # by version: in a worker, the one task that it works on
-
-
-def _task(path: Path, version: str) -> Task:
-    if version not in _loaded:
-        _loaded.clear()
-        _loaded[version] = load_task(path)
-    return _loaded[version]
-
-
-def _with_budget(settings: dict[str, Any], task: Task) -> dict[str, Any]:
-    """The settings, with a smaller default budget where few draws go a long way."""
+def _sampler(settings: dict[str, Any], task: Task) -> Any:
+    """The sampler that the settings come to."""
     sampler = settings.get("sampler", "auto")
-    if sampler == "auto":
-        parameters = [p for p in task.model.parameters() if p.requires_grad] or list(task.model.parameters())
-        n, dimension = DataSource(task.data).n, sum(p.numel() for p in parameters)
-        sampler = choose_sampler(n, dimension, settings.get("batch_size"))
-    corrected = sampler in ("hmc", "mala") and settings.get("max_steps") is None
-    return {**settings, "max_steps": FULL_DATA_STEPS} if corrected else settings
+    if sampler != "auto":
+        return sampler
+    parameters = [p for p in task.model.parameters() if p.requires_grad] or list(task.model.parameters())
+    n, dimension = DataSource(task.data).n, sum(p.numel() for p in parameters)
+    return choose_sampler(n, dimension, settings.get("batch_size"))
 
 
 def _row(item: Item, outcome: Estimate | str) -> dict[str, Any]:
