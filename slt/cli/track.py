@@ -1,7 +1,8 @@
 """`slt track`: a folder of checkpoints, one curve."""
 
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +12,23 @@ def track(
     folder: Annotated[Path, typer.Argument(help="Folder of checkpoints with their steps in their names.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results. Run again, it goes on.")],
     workers: Annotated[int, typer.Option(help="Processes that share the work.")] = 1,
+    cluster: Annotated[
+        str | None, typer.Option(help="A Dask scheduler, tcp://host:port, whose workers share the work.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow the folder as training writes to it, until Ctrl-C or --stop-after.")
+    ] = False,
+    interval: Annotated[float | None, typer.Option(help="With --watch: seconds between looks. [default: 2]")] = None,
+    stop_after: Annotated[
+        float | None, typer.Option(help="With --watch: end after this many seconds without anything new.")
+    ] = None,
+    on_transition: Annotated[
+        str | None,
+        typer.Option(
+            help="With --watch: a command to run for each transition that shows, without a shell. It gets the "
+            "transition as JSON on standard input; SLT_FOLDER and SLT_RUN name the two folders."
+        ),
+    ] = None,
     gamma: Annotated[
         float | None, typer.Option(help="Localization γ of all checkpoints. [default: chosen from the last one]")
     ] = None,
@@ -64,6 +82,17 @@ def track(
         target_error=target_error,
         max_steps=max_steps,
     )
+    with _executor(cluster) as executor:
+        if cluster:  # where its workers run, other folders may be current
+            task, folder = task.absolute(), folder.absolute()
+        if watch:
+            command = split_command(on_transition)
+            timing = {"interval": interval, "stop_after": stop_after}
+            options |= {name: value for name, value in timing.items() if value is not None}
+            follow(watching(task, folder, output, executor=executor, **options), command, folder, output)
+            trajectory = read_trajectory(output)
+        else:
+            trajectory = run(task, folder, output, executor=executor, **options)
     outcome = list(zip(trajectory.step.tolist(), trajectory.status, trajectory.reasons, strict=True))
     for step, status, reasons in outcome:
         if status == "skipped":
@@ -82,3 +111,11 @@ def track(
     typer.echo(f"{'no' if not found else len(found)} transition{'s' * (len(found) != 1)}; results in {output}")
     if "skipped" in trajectory.status or not trajectory.usable.any():
         raise typer.Exit(1)
+
+
+def _executor(address: str | None) -> Any:
+    if address is None:
+        return nullcontext()
+    from slt.integrations.dask import cluster
+
+    return cluster(address)

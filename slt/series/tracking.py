@@ -4,8 +4,9 @@ import copy
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from samplers.errors import InputError
 from slt.checkpoints import load_checkpoint
 from slt.llc.estimate import Estimate
 from slt.llc.estimation import estimate_llc
-from slt.series.find import find_series
+from slt.series.find import Series, find_series
 from slt.series.folder import RunFolder
 from slt.series.plan import Item, make_plan, task_version
 from slt.series.workers import executor_for, outcomes
@@ -59,9 +60,28 @@ def track(
         raise InputError(f"workers must be a whole number of at least 1, got {workers!r}")
     settings = {name: value for name, value in settings.items() if value is not None}
     settings_by_name(settings)
-    say = _printer(progress)
     series = find_series(folder)
     loaded = task if isinstance(task, Task) else load_task(task)
+    say = printer(progress)
+    return estimate_series(task, loaded, series, run, folder, say, workers=workers, executor=executor, **settings)
+
+
+def estimate_series(
+    task: str | Path | Task,
+    loaded: Task,
+    series: Series,
+    run: str | Path,
+    folder: str | Path,
+    say: Callable[[str], None],
+    *,
+    workers: int = 1,
+    executor: Executor | None = None,
+    **settings: Any,
+) -> Trajectory:
+    """What `track` does with the checkpoints that it found in `folder`; `loaded` is the task, read already.
+
+    Interrupted, it leaves the trajectory of what is finished.
+    """
     settings = _with_budget(settings, loaded)
     options = settings_by_name(settings)
     version = task_version(task)
@@ -93,7 +113,7 @@ def track(
         _loaded.clear()
         if not isinstance(task, Task):
             _loaded[version] = loaded
-        with executor_for(executor, min(workers, len(jobs))) as pool:
+        with _kept(results, rows), executor_for(executor, min(workers, len(jobs))) as pool:
             for number, (item, outcome) in enumerate(outcomes(jobs, pool), start=1):
                 step = item.candidate.step
                 if isinstance(outcome, Estimate):
@@ -110,6 +130,17 @@ def track(
         results.write_results(trajectory)
         results.write_transitions(trajectory)
     return trajectory
+
+
+@contextmanager
+def _kept(results: RunFolder, rows: dict[int, dict[str, Any]]) -> Iterator[None]:
+    """Interrupted, the trajectory has what is finished."""
+    try:
+        yield
+    except BaseException:
+        if rows:
+            results.write_results(Trajectory.from_rows(rows.values()))
+        raise
 
 
 @dataclass(frozen=True)
@@ -168,6 +199,7 @@ def _said(outcome: Estimate | str) -> str:
     return f"left out: {outcome}"
 
 
-def _printer(progress: bool | None) -> Callable[[str], None]:
+def printer(progress: bool | None) -> Callable[[str], None]:
+    """Where lines about the progress go: to standard error, or nowhere."""
     show = sys.stderr.isatty() if progress is None else progress
     return (lambda line: print(line, file=sys.stderr, flush=True)) if show else (lambda line: None)
