@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from samplers.errors import InputError
+
 
 def track(
     task: Annotated[Path, typer.Argument(help="Python file with model(), data() and optionally loss(output, target).")],
@@ -60,33 +62,37 @@ def track(
     Killed at any moment and run again, it goes on where it was. Exit code 0: every checkpoint was estimated (early ones
     may be no minimum of the loss, and have no usable number). 1: some could not be read, each named on standard error,
     the others are done; or none has a usable number. 2: the input cannot be used.
+
+    With --watch, each transition is named once, when it shows, and gamma is chosen from the first checkpoint.
     """
+    from slt.cli.following import follow, split_command
     from slt.series.folder import RunFolder
     from slt.series.tracking import track as run
+    from slt.series.watching import watch as watching
+    from slt.trajectory import read_trajectory
 
-    trajectory = run(
-        task,
-        folder,
-        output,
-        workers=workers,
-        progress=progress,
-        gamma=gamma,
-        beta=beta,
-        chains=chains,
-        draws=draws,
-        sampler=sampler,
-        step_size=step_size,
-        batch_size=batch_size,
-        seed=seed,
-        device=device,
-        target_error=target_error,
-        max_steps=max_steps,
-    )
+    if not watch and (interval, stop_after, on_transition) != (None, None, None):
+        raise InputError("--interval, --stop-after and --on-transition go with --watch")
+    command = split_command(on_transition)
+    options: dict[str, Any] = {
+        "workers": workers,
+        "progress": progress,
+        "gamma": gamma,
+        "beta": beta,
+        "chains": chains,
+        "draws": draws,
+        "sampler": sampler,
+        "step_size": step_size,
+        "batch_size": batch_size,
+        "seed": seed,
+        "device": device,
+        "target_error": target_error,
+        "max_steps": max_steps,
+    }
     with _executor(cluster) as executor:
         if cluster:  # where its workers run, other folders may be current
             task, folder = task.absolute(), folder.absolute()
         if watch:
-            command = split_command(on_transition)
             timing = {"interval": interval, "stop_after": stop_after}
             options |= {name: value for name, value in timing.items() if value is not None}
             follow(watching(task, folder, output, executor=executor, **options), command, folder, output)

@@ -116,9 +116,9 @@ def estimate_series(
         with _kept(results, rows), executor_for(executor, min(workers, len(jobs))) as pool:
             for number, (item, outcome) in enumerate(outcomes(jobs, pool), start=1):
                 step = item.candidate.step
+                rows[step] = _row(item, outcome)  # first: an interruption leaves no file that is not in the trajectory
                 if isinstance(outcome, Estimate):
                     results.save(step, item.key, outcome)
-                rows[step] = _row(item, outcome)
                 left = (time.monotonic() - started) / number * (len(jobs) - number)
                 say(f"[{total - len(jobs) + number}/{total}] step {step}: {_said(outcome)}, {left:.0f} s left")
                 if time.monotonic() - written > RESULTS_SECONDS:
