@@ -86,7 +86,8 @@ def estimate_series(
     options = settings_by_name(settings)
     version = task_version(task)
     results = RunFolder(run)
-    with results.locked():
+    rows: dict[int, dict[str, Any]] = {}
+    with results.locked(), _kept(results, rows):
         plan = make_plan(loaded, version, series.candidates, options, results)
         scale, total = plan.scale, len(plan.items)
         settings = {**settings, "beta": scale.beta, "gamma": scale.gamma}
@@ -94,7 +95,6 @@ def estimate_series(
         planned = [{"step": item.candidate.step, "key": item.key} for item in plan.items]
         about_it = {"task": about, "folder": str(folder), "plan": planned}
         results.record(scale, vars(settings_by_name(settings)), about_it)
-        rows: dict[int, dict[str, Any]] = {}
         for item in plan.items:
             finished = results.load(item.candidate.step, item.key) if item.key else None
             if item.problem or finished is not None:
@@ -113,7 +113,7 @@ def estimate_series(
         _loaded.clear()
         if not isinstance(task, Task):
             _loaded[version] = loaded
-        with _kept(results, rows), executor_for(executor, min(workers, len(jobs))) as pool:
+        with executor_for(executor, min(workers, len(jobs))) as pool:
             for number, (item, outcome) in enumerate(outcomes(jobs, pool), start=1):
                 step = item.candidate.step
                 rows[step] = _row(item, outcome)  # first: an interruption leaves no file that is not in the trajectory
@@ -138,7 +138,7 @@ def _kept(results: RunFolder, rows: dict[int, dict[str, Any]]) -> Iterator[None]
     try:
         yield
     except BaseException:
-        if rows:
+        if any(row["status"] != "skipped" for row in rows.values()):
             results.write_results(Trajectory.from_rows(rows.values()))
         raise
 
