@@ -100,11 +100,13 @@ class Clock:
         monkeypatch.setattr(slt.series.tracker.time, "perf_counter", lambda: self.now)
         monkeypatch.setattr(slt.series.tracker, "estimate_row", self.estimate)
 
-    def estimate(self, step, model, data, loss, settings):
+    def estimate(self, step, model, data, loss, settings, limit):
         wanted = next(self.lengths)
-        self.now += min(wanted, settings["max_seconds"])
-        self.cut += wanted > settings["max_seconds"]
-        return {**_row(step), "status": "warning" if wanted > settings["max_seconds"] else "ok"}
+        self.now += min(wanted, limit)
+        if wanted > limit:
+            self.cut += 1
+            raise slt.series.tracker.OutOfTime
+        return _row(step)
 
     def train(self, tracker, steps):
         """One second a step; the share of the estimates after each."""
@@ -121,7 +123,7 @@ def test_the_budget_is_kept(monkeypatch):
     assert max(shares) <= 0.12
     assert 0.08 <= shares[-1] <= 0.1
     steps = tracker.trajectory().step
-    assert len(steps) + tracker.passed_over >= 600
+    assert len(steps) + tracker.passed_over == 600
     assert max(b - a for a, b in itertools.pairwise(steps)) <= 31
 
 
@@ -135,7 +137,28 @@ def test_no_estimate_breaks_the_budget_however_long_it_takes(monkeypatch, budget
     assert clock.cut > 0
     assert max(shares) <= budget + 0.02 + 1e-9
     assert shares[-1] >= budget - 0.02
-    assert "warning" not in tracker.trajectory().status  # what was given up is not in it
+    assert len(tracker.trajectory().step) + tracker.passed_over == 5_000
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_an_estimate_without_time_is_given_up_and_leaves_nothing(monkeypatch, background):
+    tracker = slt.Tracker(data(), every=1, budget=0.1, background=background, **QUICK)
+    limits = iter([1e-3, 1e9])
+    monkeypatch.setattr(tracker, "_limit", lambda now: next(limits))
+    model = nn.Linear(3, 2)
+    tracker(0, model)
+    tracker(1, model)
+    tracker.wait()
+    assert tracker.passed_over == 1
+    assert list(tracker.trajectory().step) == [1]
+    assert tracker.trajectory().llc[0] == slt.estimate_llc(model, data(), progress=False, **QUICK).llc
+    assert tracker.seconds > 1e-3
+
+
+def test_time_that_is_enough_changes_no_bit():
+    model = nn.Linear(3, 2)
+    timed = slt.series.tracker.estimate_row(0, model, data(), None, QUICK, 1e9)
+    assert timed == slt.series.tracker.estimate_row(0, model, data(), None, QUICK)
 
 
 def test_a_loss_that_explodes_does_not_end_the_training():

@@ -24,31 +24,21 @@ from torch import nn
 
 from samplers.engine import PerSampleLoss
 from samplers.errors import InputError
-from slt.llc.estimation import estimate_llc
-from slt.trajectory import row
+from slt.series.deadline import OutOfTime, estimate_row
 
 COMMON, WORDS = "common.pt", "words.txt"
 POLL_SECONDS = 0.05
 log = logging.getLogger("slt")
 
 
-def estimate_row(
-    step: int, model: nn.Module, data: Any, loss: PerSampleLoss | None, settings: dict[str, Any]
-) -> dict[str, Any]:
-    """The row of a trajectory for the model's weights. Raises InputError where there can be none."""
-    found = estimate_llc(model, data, loss, progress=False, checkpoint=str(step), **settings)
-    return row(step, found)
-
-
 @dataclass(frozen=True)
 class Finished:
-    """What came of a snapshot: a row, or why there is none; and the seconds that it took."""
+    """What came of a snapshot: a row; or the problem for which there is none; or neither, where it was out of time."""
 
     step: int
     row: dict[str, Any] | None
     problem: str
     seconds: float
-    limit: float
 
 
 class Background:
@@ -62,7 +52,7 @@ class Background:
     def __init__(self, data: Any, loss: PerSampleLoss | None):
         self._path = Path(tempfile.mkdtemp(prefix="slt-"))
         weakref.finalize(self, shutil.rmtree, self._path, ignore_errors=True)
-        self._waiting: deque[tuple[int, float, Path]] = deque()
+        self._waiting: deque[tuple[int, Path]] = deque()
         self._process: subprocess.Popen | None = None
         self._made = 0
         torch_state = {
@@ -78,11 +68,14 @@ class Background:
         return len(self._waiting)
 
     def submit(self, step: int, model: nn.Module, settings: dict[str, Any], limit: float) -> None:
-        """Take a snapshot of the model, now, to be estimated. Raises InputError for a model that cannot be pickled."""
+        """Take a snapshot of the model, now, to be estimated within `limit` seconds.
+
+        Raises InputError for a model that cannot be pickled.
+        """
         self._made += 1
         snapshot = self._path / f"{self._made}.pt"
-        _write(snapshot, (step, model, settings), "the model")
-        self._waiting.append((step, limit, snapshot))
+        _write(snapshot, (step, model, settings, limit), "the model")
+        self._waiting.append((step, snapshot))
         if self._process is None:
             self._start()
         else:
@@ -91,14 +84,14 @@ class Background:
     def finished(self, wait: bool = False) -> Iterator[Finished]:
         """What has come in since it was last asked for, in the order of the snapshots; with `wait`, all there is."""
         while self._waiting:
-            step, limit, snapshot = self._waiting[0]
+            step, snapshot = self._waiting[0]
             alive = self._process is not None and self._process.poll() is None  # asked first: then no result is missed
             result = snapshot.with_suffix(".json")
             if result.exists():
                 self._waiting.popleft()
                 found = json.loads(result.read_text())
                 result.unlink()
-                yield Finished(step, found["row"], found["problem"], found["seconds"], limit)
+                yield Finished(step, found["row"], found["problem"], found["seconds"])
             elif not alive:
                 self._waiting.popleft()
                 snapshot.unlink(missing_ok=True)
@@ -107,7 +100,7 @@ class Background:
                     self._start()
                 else:
                     self._process = None
-                yield Finished(step, None, problem, 0.0, limit)
+                yield Finished(step, None, problem, 0.0)
             elif wait:
                 time.sleep(POLL_SECONDS)
             else:
@@ -125,7 +118,7 @@ class Background:
                 start_new_session=True,  # Ctrl-C in the terminal is for the training to deal with
             )
         weakref.finalize(self, _end, self._process)
-        for _, _, snapshot in self._waiting:
+        for _, snapshot in self._waiting:
             self._send(snapshot)
 
     def _send(self, snapshot: Path) -> None:
@@ -181,9 +174,11 @@ def serve() -> None:
         started = time.perf_counter()
         found: dict[str, Any] = {"row": None, "problem": ""}
         try:
-            step, model, settings = torch.load(snapshot, weights_only=False)
-            found["row"] = estimate_row(step, model, data, loss, {**settings, **scale})
+            step, model, settings, limit = torch.load(snapshot, weights_only=False)
+            found["row"] = estimate_row(step, model, data, loss, {**settings, **scale}, limit)
             scale = {name: found["row"][name] for name in ("beta", "gamma")}
+        except OutOfTime:
+            pass
         except Exception as error:  # said where the training is
             kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
             found["problem"] = kind + (str(error).strip() or "no message").splitlines()[0]

@@ -11,14 +11,14 @@ from torch import nn
 
 from samplers.engine import PerSampleLoss
 from samplers.errors import InputError
-from slt.series.background import Background, Finished, estimate_row
+from slt.series.background import Background, Finished
+from slt.series.deadline import OutOfTime, estimate_row
 from slt.series.folder import RunFolder
 from slt.settings import settings_by_name
 from slt.trajectory import Trajectory
 
 PER_DECADE = 10  # estimates of the log-spaced schedule
 TOLERANCE = 0.02  # of the training time, by which an estimate may exceed the budget before it is given up
-CUT = 0.8  # of the limit, from which on an estimate may have been cut short by it
 FIRST = 0.25  # seconds of budget before the first estimate, of which nobody knows yet how long it takes
 log = logging.getLogger("slt")
 
@@ -96,20 +96,12 @@ class Tracker:
             self.passed_over += 1
             return
         self._seen.add(step)
-        settings = {**self._settings, "max_seconds": limit} if self._cuts(limit) else self._settings
         if self._in_background:
             if self._background is None:
                 self._background = Background(self._data, self._loss)
-            self._background.submit(step, model, settings, limit)
+            self._background.submit(step, model, self._settings, limit)
         else:
-            row, problem = None, ""
-            try:
-                row = estimate_row(step, model, self._data, self._loss, settings)
-            except InputError as error:
-                if not self._rows:
-                    raise
-                problem = str(error)
-            self._take(Finished(step, row, problem, time.perf_counter() - now, limit))
+            self._take(self._estimate(step, model, limit))
         self._blocked += time.perf_counter() - now
 
     def wait(self) -> None:
@@ -122,7 +114,10 @@ class Tracker:
         """
         self._take_finished(wait)
         if not self._rows:
-            raise InputError("nothing was tracked yet: call tracker(step, model) in the training loop")
+            why = "call tracker(step, model) in the training loop"
+            if self.passed_over:
+                why = f"the budget had no room at {self.passed_over} steps; raise it, or give draws or target_error"
+            raise InputError(f"nothing was tracked yet: {why}")
         return Trajectory.from_rows(self._rows.values())
 
     def news(self) -> list[dict[str, Any]]:
@@ -153,9 +148,17 @@ class Tracker:
             return None
         return (self._budget + TOLERANCE) * training - spent
 
-    def _cuts(self, limit: float) -> bool:
-        """Whether the budget is what ends an estimate that takes too long."""
-        return limit < self._settings.get("max_seconds", math.inf)
+    def _estimate(self, step: int, model: nn.Module, limit: float) -> Finished:
+        row, problem, started = None, "", time.perf_counter()
+        try:
+            row = estimate_row(step, model, self._data, self._loss, self._settings, limit)
+        except OutOfTime:
+            pass
+        except InputError as error:
+            if not self._rows:
+                raise
+            problem = str(error)
+        return Finished(step, row, problem, time.perf_counter() - started)
 
     def _take_finished(self, wait: bool = False) -> None:
         if self._background is not None:
@@ -165,8 +168,7 @@ class Tracker:
     def _take(self, outcome: Finished) -> None:
         row, step = outcome.row, outcome.step
         self.seconds += outcome.seconds
-        late = self._cuts(outcome.limit) and outcome.seconds > CUT * outcome.limit
-        if row is not None and late and row["status"] != "ok":  # given up by the clock: not what it would have been
+        if row is None and not outcome.problem:
             self.passed_over += 1
             self._needed = 2 * outcome.seconds
             return
