@@ -2,9 +2,9 @@
 
 The share is measured from outside: the time spent in calls of the tracker over the time that the loop spends on its own
 work. It is looked at after every step from a tenth of the training on, because a budget that is kept only at the end is
-none; the worst moment is reported with the last. In the background the calls are snapshots; what the process takes is
-reported beside it, as a share of the same time, and the loop's steps per second beside those without a tracker, on two
-cores.
+none; the worst moment is reported with the last. In the background the calls are snapshots; what the estimates take is
+reported beside it, as a share of the same time (the process's start not counted), and the loop's steps per second
+beside those without a tracker.
 
     python -m benchmarks.tracker_overhead [--seconds 60] [--output benchmarks/results/tracker_overhead.json]
 """
@@ -26,6 +26,7 @@ import slt
 BUDGETS = (0.05, 0.1, 0.3)
 TOLERANCE = 0.02
 EVERY = 20  # steps
+COARSE = {"chains": 4, "draws": 20}  # estimates of a second or so, for trainings of a minute
 
 
 def train(seconds: float, tracker: slt.Tracker | None) -> dict[str, float]:
@@ -70,7 +71,7 @@ def main() -> int:
     print("budget  where       share  worst  process  estimates  passed over  steps/s of untracked")
     for background in (False, True):
         for budget in BUDGETS:
-            tracker = slt.Tracker(digits(), EVERY, budget=budget, background=background)
+            tracker = slt.Tracker(digits(), EVERY, budget=budget, background=background, **COARSE)
             found = train(arguments.seconds, tracker)
             tracker.wait()
             process = tracker.seconds / found["own_seconds"] if background else 0.0

@@ -120,7 +120,7 @@ def test_the_budget_is_kept(monkeypatch):
     """3 s an estimate, a tenth of the time."""
     tracker = slt.Tracker(data(), every=1, budget=0.1)
     shares = list(Clock(monkeypatch, itertools.repeat(3)).train(tracker, 600))
-    assert max(shares) <= 0.12
+    assert max(shares) <= 0.11
     assert 0.08 <= shares[-1] <= 0.1
     steps = tracker.trajectory().step
     assert len(steps) + tracker.passed_over == 600
@@ -130,12 +130,12 @@ def test_the_budget_is_kept(monkeypatch):
 @pytest.mark.parametrize("budget", [0.05, 0.1, 0.3])
 @pytest.mark.parametrize("seed", range(3))
 def test_no_estimate_breaks_the_budget_however_long_it_takes(monkeypatch, budget, seed):
-    """Lengths that vary by a factor of 50, in no order: at every moment the share is within two points."""
+    """Lengths that vary by a factor of 50, in no order: at every moment the share is within one point."""
     lengths = np.random.default_rng(seed).lognormal(2, 1, 10_000)
     clock, tracker = Clock(monkeypatch, lengths), slt.Tracker(data(), every=1, budget=budget)
     shares = list(clock.train(tracker, 5_000))
     assert clock.cut > 0
-    assert max(shares) <= budget + 0.02 + 1e-9
+    assert max(shares) <= budget + 0.01 + 1e-9
     assert shares[-1] >= budget - 0.02
     assert len(tracker.trajectory().step) + tracker.passed_over == 5_000
 

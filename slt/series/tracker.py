@@ -18,7 +18,7 @@ from slt.settings import settings_by_name
 from slt.trajectory import Trajectory
 
 PER_DECADE = 10  # estimates of the log-spaced schedule
-TOLERANCE = 0.02  # of the training time, by which an estimate may exceed the budget before it is given up
+TOLERANCE = 0.01  # of the training time, by which an estimate may exceed the budget before it is given up
 FIRST = 0.25  # seconds of budget before the first estimate, of which nobody knows yet how long it takes
 log = logging.getLogger("slt")
 
@@ -33,7 +33,7 @@ class Tracker:
 
     `budget`: the share of the training time that estimates may take (0.1: a tenth of the time that the loop spends on
     its own work). A step that would exceed it is passed over and counted in `passed_over`; so is one whose estimate
-    turns out to exceed it by more than 2% of the training time: it is given up, and the next begins when there is twice
+    turns out to exceed it by more than 1% of the training time: it is given up, and the next begins when there is twice
     the time. So the first estimate has to wait until the budget has grown to it.
 
     `background`: estimate in another process, from a snapshot that is taken before the call returns; the numbers are
