@@ -26,7 +26,7 @@ import slt
 BUDGETS = (0.05, 0.1, 0.3)
 TOLERANCE = 0.02
 EVERY = 20  # steps
-COARSE = {"chains": 4, "draws": 20}  # estimates of a second or so, for trainings of a minute
+FEW, COARSE = 400, {"chains": 4, "draws": 20}  # samples and draws: estimates of a second, for trainings of a minute
 
 
 def train(seconds: float, tracker: slt.Tracker | None) -> dict[str, float]:
@@ -71,7 +71,9 @@ def main() -> int:
     print("budget  where       share  worst  process  estimates  passed over  steps/s of untracked")
     for background in (False, True):
         for budget in BUDGETS:
-            tracker = slt.Tracker(digits(), EVERY, budget=budget, background=background, **COARSE)
+            tracker = slt.Tracker(
+                tuple(part[:FEW] for part in digits()), EVERY, budget=budget, background=background, **COARSE
+            )
             found = train(arguments.seconds, tracker)
             tracker.wait()
             process = tracker.seconds / found["own_seconds"] if background else 0.0
@@ -87,17 +89,14 @@ def main() -> int:
                 f"  {estimates:9d}  {tracker.passed_over:11d}  {speed:.2f}",
                 flush=True,
             )
-    kept = all(
-        row["worst_share"] <= row["budget"] + TOLERANCE and row["process_share"] <= row["budget"] + TOLERANCE
-        for row in rows
-    )
-    used = all(abs(row["share"] - row["budget"]) <= TOLERANCE for row in rows if row["where"] == "loop")
+    taken = [(row["budget"], row["process_share"] if row["where"] == "background" else row["share"]) for row in rows]
+    kept = all(abs(share - budget) <= TOLERANCE for budget, share in taken)
     if arguments.output:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         result = {"command": f"python -m benchmarks.tracker_overhead --seconds {arguments.seconds:g}", "rows": rows}
         arguments.output.write_text(json.dumps(result, indent=2) + "\n")
-    print("the budget is kept" if kept and used else "the budget is NOT kept within 2 percentage points")
-    return 0 if kept and used else 1
+    print("the budget is kept" if kept else "the budget is NOT kept within 2 percentage points")
+    return 0 if kept else 1
 
 
 if __name__ == "__main__":

@@ -161,7 +161,8 @@ def serve() -> None:
     def listen() -> None:
         for line in sys.stdin:
             names.put(line.strip())
-        os._exit(0)  # the process that started this one is gone, however that ended
+        shutil.rmtree(folder, ignore_errors=True)  # the process that started this one is gone, however that ended
+        os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
     data, loss, torch_state = torch.load(folder / COMMON, weights_only=False)
