@@ -186,6 +186,21 @@ def test_a_folder_that_grows(folder, clock):
     assert estimates(folder) == finished  # `track` and another `watch` keep to the scale and to what is there
 
 
+def test_a_transition_comes_out_once_when_two_looks_have_shown_it(folder, clock, monkeypatch):
+    (step_up,) = find_transitions(
+        Trajectory(step=np.arange(1, 21), **dict(zip(("llc", "std_error"), staircase(20, ((9, 10.0),)), strict=True)),
+                   loss=np.full(20, np.nan))
+    )  # fmt: skip
+    shown = lambda run: [step_up] if len(list((run.path / "estimates").iterdir())) >= 3 else []  # noqa: E731
+    monkeypatch.setattr(watching.RunFolder, "read_transitions", shown)
+    clock += [functools.partial(write, folder, step) for step in (0, 10, 20, 40, 80)]
+    seen = []
+    place = folder / "task.py", folder / "series", folder / "run"
+    for transition in slt.watch(*place, interval=2, stop_after=10, **QUICK):
+        seen.append((transition, len(estimates(folder))))
+    assert seen == [(step_up, 4)]
+
+
 def test_a_first_checkpoint_that_cannot_be_used_is_no_reference(folder, clock, capsys):
     save_file({"weight": torch.full((1, 3), 1e30), "bias": torch.zeros(1)}, folder / "series" / name(0))
     for step in (10, 20):
