@@ -42,7 +42,8 @@ def watch(
     `slt.series.bell.Bell`. After `stop_after` seconds without anything new the iterator ends; None: never.
 
     There is no last checkpoint yet to choose γ and β from: they are those given, or recorded in `run`, or chosen from
-    the first checkpoint that can be used.
+    the first checkpoint that can be used. Where weights grow during training, that γ is larger, and λ̂ smaller, than the
+    last checkpoint's would be: give the γ of a finished run where there is one.
 
     Stopped at any moment, what is finished is in `run`. Raises InputError as `slt.track` does; but a folder that is not
     there yet, or empty, is waited for.
@@ -111,7 +112,10 @@ def _choose_scale(
             continue
         if settings.get("gamma") is None:
             name = candidate.path.name
-            say(f"note: gamma is chosen from the first checkpoint, {name}, for a folder that grows has no last one")
+            say(
+                f"note: gamma is chosen from the first checkpoint, {name}, for a folder that grows has no last one; "
+                "if the weights grow during training, give the gamma of a finished run"
+            )
         return True
     return False
 
