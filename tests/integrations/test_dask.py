@@ -2,6 +2,7 @@
 
 import sys
 
+import distributed
 import numpy as np
 import pytest
 import torch
@@ -10,8 +11,6 @@ from safetensors.torch import save_file
 import slt
 from slt.cli import main
 from slt.integrations import cluster
-
-distributed = pytest.importorskip("distributed")
 
 TASK = """
 import torch

@@ -2,13 +2,12 @@
 
 import pytest
 import torch
+import transformers
 from torch import nn
 from training import assert_same, logistic_regression, seed, state_of
 
 import slt
 from slt.integrations import HuggingFaceTracker
-
-transformers = pytest.importorskip("transformers")
 
 WORDS, LENGTH = 11, 6
 

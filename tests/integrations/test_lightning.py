@@ -2,17 +2,16 @@
 
 import csv
 
+import lightning.pytorch as lightning
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from training import assert_same, logistic_regression, seed, state_of
 
 import slt
 from slt.integrations import LightningTracker
-
-lightning = pytest.importorskip("lightning.pytorch")
-from lightning.pytorch.loggers import CSVLogger  # noqa: E402
 
 QUICK = {"chains": 4, "draws": 8}
 
