@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from slt.scale.ladder import sample_scales
     from slt.series.tracker import Tracker
     from slt.series.tracking import track
+    from slt.series.watching import watch
     from slt.task import Task, load_task
     from slt.trajectory import Trajectory, read_trajectory
     from slt.transitions.detection import Transition, find_transitions
@@ -55,6 +56,7 @@ _HOME = {
     "sample_scales": "slt.scale.ladder",
     "scale_curves": "slt.scale.curve",
     "waic": "slt.free_energies.information",
+    "watch": "slt.series.watching",
 }
 
 __all__ = [
@@ -85,6 +87,7 @@ __all__ = [
     "scale_curves",
     "track",
     "waic",
+    "watch",
 ]
 
 

@@ -9,9 +9,13 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted([*ROOT.glob("samplers/**/*.py"), *ROOT.glob("slt/**/*.py")])
 OWNER = {
     "arviz": "slt/diagnostics.py",
+    "cloudpickle": "slt/series/background.py",
+    "distributed": "slt/integrations/dask.py",
+    "lightning": "slt/integrations/lightning.py",
     "matplotlib": "slt/plot",
     "greenlet": "samplers/lockstep.py",
     "pyro": "samplers/pyro_nuts.py",
+    "transformers": "slt/integrations/huggingface.py",
     "typer": "slt/cli",
 }
 # Lower layers first: a module may import from its own layer and those before it.
@@ -24,7 +28,7 @@ LAYERS = [
     {"diagnosis", "trajectory"},
     {"plot", "transitions"},
     {"series"},
-    {"report", "validation"},
+    {"report", "validation", "integrations"},
     {"cli", "__main__"},
 ]  # fmt: skip
 

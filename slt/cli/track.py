@@ -1,9 +1,12 @@
 """`slt track`: a folder of checkpoints, one curve."""
 
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from samplers.errors import InputError
 
 
 def track(
@@ -11,6 +14,23 @@ def track(
     folder: Annotated[Path, typer.Argument(help="Folder of checkpoints with their steps in their names.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results. Run again, it goes on.")],
     workers: Annotated[int, typer.Option(help="Processes that share the work.")] = 1,
+    cluster: Annotated[
+        str | None, typer.Option(help="A Dask scheduler, tcp://host:port, whose workers share the work.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow the folder as training writes to it, until Ctrl-C or --stop-after.")
+    ] = False,
+    interval: Annotated[float | None, typer.Option(help="With --watch: seconds between looks. [default: 2]")] = None,
+    stop_after: Annotated[
+        float | None, typer.Option(help="With --watch: end after this many seconds without anything new.")
+    ] = None,
+    on_transition: Annotated[
+        str | None,
+        typer.Option(
+            help="With --watch: a command to run for each transition that shows, without a shell. It gets the "
+            "transition as JSON on standard input; SLT_FOLDER and SLT_RUN name the two folders."
+        ),
+    ] = None,
     gamma: Annotated[
         float | None, typer.Option(help="Localization γ of all checkpoints. [default: chosen from the last one]")
     ] = None,
@@ -49,29 +69,44 @@ def track(
     Killed at any moment and run again, it goes on where it was. Exit code 0: every checkpoint was estimated (early ones
     may be no minimum of the loss, and have no usable number). 1: some could not be read, each named on standard error,
     the others are done; or none has a usable number. 2: the input cannot be used.
+
+    With --watch, each transition is named once, when it shows, and gamma is chosen from the first checkpoint.
     """
+    from slt.cli.following import follow, split_command
     from slt.series.folder import RunFolder
     from slt.series.tracking import track as run
+    from slt.series.watching import watch as watching
+    from slt.trajectory import read_trajectory
 
-    trajectory = run(
-        task,
-        folder,
-        output,
-        workers=workers,
-        progress=progress,
-        gamma=gamma,
-        beta=beta,
-        chains=chains,
-        draws=draws,
-        sampler=sampler,
-        step_size=step_size,
-        batch_size=batch_size,
-        remedy=remedy,
-        seed=seed,
-        device=device,
-        target_error=target_error,
-        max_steps=max_steps,
-    )
+    if not watch and (interval, stop_after, on_transition) != (None, None, None):
+        raise InputError("--interval, --stop-after and --on-transition go with --watch")
+    command = split_command(on_transition)
+    options: dict[str, Any] = {
+        "workers": workers,
+        "progress": progress,
+        "gamma": gamma,
+        "beta": beta,
+        "chains": chains,
+        "draws": draws,
+        "sampler": sampler,
+        "step_size": step_size,
+        "batch_size": batch_size,
+        "remedy": remedy,
+        "seed": seed,
+        "device": device,
+        "target_error": target_error,
+        "max_steps": max_steps,
+    }
+    with _executor(cluster) as executor:
+        if cluster:  # where its workers run, other folders may be current
+            task, folder = task.absolute(), folder.absolute()
+        if watch:
+            timing = {"interval": interval, "stop_after": stop_after}
+            options |= {name: value for name, value in timing.items() if value is not None}
+            follow(watching(task, folder, output, executor=executor, **options), command, folder, output)
+            trajectory = read_trajectory(output)
+        else:
+            trajectory = run(task, folder, output, executor=executor, **options)
     outcome = list(zip(trajectory.step.tolist(), trajectory.status, trajectory.reasons, strict=True))
     for step, status, reasons in outcome:
         if status == "skipped":
@@ -90,3 +125,11 @@ def track(
     typer.echo(f"{'no' if not found else len(found)} transition{'s' * (len(found) != 1)}; results in {output}")
     if "skipped" in trajectory.status or not trajectory.usable.any():
         raise typer.Exit(1)
+
+
+def _executor(address: str | None) -> Any:
+    if address is None:
+        return nullcontext()
+    from slt.integrations.dask import cluster
+
+    return cluster(address)

@@ -16,10 +16,11 @@ _NESTED = ("checkpoints", "ckpts", "checkpoint")
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a name promises: the checkpoint of a training step."""
+    """What a name promises: the checkpoint of a training step; and the digest of its weights, where it is known."""
 
     step: int
     path: Path
+    weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,20 +43,29 @@ def find_series(folder: str | Path) -> Series:
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "no such folder"
         raise InputError(f"{folder}: {what}; give the folder that holds the checkpoints of a series")
+    found, nameless = candidates_in(folder)
+    if not found:
+        nested = next((folder / name for name in sorted(_NESTED) if (folder / name).is_dir()), None)
+        hint = f"; did you mean {nested}?" if nested else "; name them by step, such as step_000100.safetensors"
+        holds = f"only files without a step in their names ({listed(nameless)})" if nameless else "no checkpoints"
+        raise InputError(f"{folder}: holds {holds}{hint}")
+    notes = (f"passed over, for there is no step in the name: {listed(nameless)}",) if nameless else ()
+    return Series(found, notes)
+
+
+def candidates_in(folder: Path) -> tuple[tuple[Candidate, ...], list[str]]:
+    """The candidates in a folder, perhaps none, and the names that look like one but have no step.
+
+    Raises InputError where the folder is a checkpoint itself.
+    """
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     possible = [entry for entry in entries if _looks_like_one(entry)]
     if any(entry.name in FOLDER_NAMES for entry in possible):
         raise InputError(f"{folder}: is one checkpoint, not a series; use slt estimate, or give the folder above it")
     steps = [(checkpoint_step(entry), entry) for entry in possible]
-    candidates = tuple(Candidate(step, entry) for step, entry in steps if step is not None)
+    found = [Candidate(step, entry) for step, entry in steps if step is not None]
     nameless = [entry.name for step, entry in steps if step is None]
-    if not candidates:
-        nested = next((entry for entry in entries if entry.is_dir() and entry.name in _NESTED), None)
-        hint = f"; did you mean {nested}?" if nested else "; name them by step, such as step_000100.safetensors"
-        found = f"only files without a step in their names ({listed(nameless)})" if nameless else "no checkpoints"
-        raise InputError(f"{folder}: holds {found}{hint}")
-    notes = (f"passed over, for there is no step in the name: {listed(nameless)}",) if nameless else ()
-    return Series(tuple(sorted(candidates, key=lambda one: (one.step, one.path.name))), notes)
+    return tuple(sorted(found, key=lambda one: (one.step, one.path.name))), nameless
 
 
 def _looks_like_one(entry: Path) -> bool:

@@ -80,6 +80,10 @@ class RunFolder:
         with written_whole(self.path / "series.json") as partial:
             partial.write_text(json.dumps(content, indent=2, default=str) + "\n")
 
+    def forget_scale(self) -> None:
+        """For the reference turned out to be of no use."""
+        (self.path / "series.json").unlink(missing_ok=True)
+
     def load(self, step: int, key: str) -> Estimate | None:
         """The finished estimate with this very key; None where there is none, or it is damaged."""
         try:

@@ -64,8 +64,9 @@ def make_plan(
     gamma = 0.0
     for candidate in candidates:
         try:
-            read.append(Item(candidate, load_checkpoint(model, candidate.path).digest))
-            gamma = _gamma(model)
+            digest = candidate.weights or load_checkpoint(model, candidate.path).digest
+            read.append(Item(candidate, digest))
+            gamma = 0.0 if candidate.weights else _gamma(model)
         except InputError as error:
             read.append(Item(candidate, problem=str(error)))
     items, notes = _one_per_step(read)
@@ -82,7 +83,7 @@ def make_plan(
             scale = None
     if scale is None:
         reference = sound[-1]
-        if reference is not read[-1]:  # the last one read well was left out, or was not the last one read
+        if reference is not read[-1] or not gamma:  # the last one read well was left out, or was not the last one read
             load_checkpoint(model, reference.candidate.path)
             gamma = _gamma(model)
         beta = default_beta(source.n) if options.beta is None else options.beta

@@ -3,14 +3,15 @@
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from samplers.errors import InputError
 from slt.llc.estimate import Estimate
-from slt.series.find import find_series
+from slt.series.find import Series, find_series
 from slt.series.folder import RunFolder
 from slt.series.job import Job, checkpoints_at_once, keep_loaded
 from slt.series.plan import Item, make_plan, task_version
@@ -64,9 +65,28 @@ def track(
     settings = {name: value for name, value in settings.items() if value is not None}
     settings |= {"remedy": series_remedy(remedy, settings.get("sampler", "auto"))}
     settings_by_name(settings)
-    say = _printer(progress)
     series = find_series(folder)
     loaded = task if isinstance(task, Task) else load_task(task)
+    say = printer(progress)
+    return estimate_series(task, loaded, series, run, folder, say, workers=workers, executor=executor, **settings)
+
+
+def estimate_series(
+    task: str | Path | Task,
+    loaded: Task,
+    series: Series,
+    run: str | Path,
+    folder: str | Path,
+    say: Callable[[str], None],
+    *,
+    workers: int = 1,
+    executor: Executor | None = None,
+    **settings: Any,
+) -> Trajectory:
+    """What `track` does with the checkpoints that it found in `folder`; `loaded` is the task, read already.
+
+    Interrupted, it leaves the trajectory of what is finished.
+    """
     full_data = _sampler(settings, loaded) in ("hmc", "mala")
     if full_data:
         settings = {"max_steps": FULL_DATA_STEPS, **settings}
@@ -74,7 +94,8 @@ def track(
     version = task_version(task)
     warm = full_data and options.step_size is None and options.initial_step_size is None
     results = RunFolder(run)
-    with results.locked():
+    rows: dict[int, dict[str, Any]] = {}
+    with results.locked(), _kept(results, rows):
         plan = make_plan(loaded, version, series.candidates, options, results, warm)
         scale, total = plan.scale, len(plan.items)
         settings = {**settings, "beta": scale.beta, "gamma": scale.gamma}
@@ -82,7 +103,6 @@ def track(
         planned = [{"step": item.candidate.step, "key": item.key} for item in plan.items]
         about_it = {"task": about, "folder": str(folder), "plan": planned}
         results.record(scale, vars(settings_by_name(settings)), about_it)
-        rows: dict[int, dict[str, Any]] = {}
         for item in plan.items:
             finished = results.load(item.candidate.step, item.key) if item.key else None
             if item.problem or finished is not None:
@@ -110,9 +130,9 @@ def track(
             for piece, found in outcomes(jobs, pool):
                 for item, outcome in zip(piece, found, strict=True):
                     step, done = item.candidate.step, done + 1
+                    rows[step] = _row(item, outcome)  # first: interrupted, no file lacks its row
                     if isinstance(outcome, Estimate):
                         results.save(step, item.key, outcome)
-                    rows[step] = _row(item, outcome)
                     left = (time.monotonic() - started) / done * (len(missing) - done)
                     say(f"[{total - len(missing) + done}/{total}] step {step}: {_said(outcome)}, {left:.0f} s left")
                 if time.monotonic() - written > RESULTS_SECONDS:
@@ -133,6 +153,17 @@ def track(
         results.write_results(trajectory)
         results.write_transitions(trajectory)
     return trajectory
+
+
+@contextmanager
+def _kept(results: RunFolder, rows: dict[int, dict[str, Any]]) -> Iterator[None]:
+    """Interrupted, the trajectory has what is finished."""
+    try:
+        yield
+    except BaseException:
+        if any(row["status"] != "skipped" for row in rows.values()):
+            results.write_results(Trajectory.from_rows(rows.values()))
+        raise
 
 
 def _sampler(settings: dict[str, Any], task: Task) -> Any:
@@ -158,6 +189,7 @@ def _said(outcome: Estimate | str) -> str:
     return f"left out: {outcome}"
 
 
-def _printer(progress: bool | None) -> Callable[[str], None]:
+def printer(progress: bool | None) -> Callable[[str], None]:
+    """Where lines about the progress go: to standard error, or nowhere."""
     show = sys.stderr.isatty() if progress is None else progress
     return (lambda line: print(line, file=sys.stderr, flush=True)) if show else (lambda line: None)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
@@ -62,8 +63,11 @@ def outcomes(
 
 
 def _start_worker(threads: int) -> None:
-    """In a new worker: its share of the cores; and it ends when the process that started it is killed."""
+    """In a new worker: its share of the cores; and it ends when the process that started it is killed, or on Ctrl-C,
+    without a word.
+    """
     torch.set_num_threads(threads)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
