@@ -20,6 +20,7 @@ LEAPFROG_STEPS = 6
 STEP_SPREAD = 3.0  # standard deviation of log step: what a single gradient says of the scale is this uncertain
 STEP_BASE = 0.5
 FREE = 0.2  # share of the Newton moves whose metric is not bounded below
+HALF = 0.5  # share of those bounded near the geometric mean of the widest and the narrowest scale
 
 T = TypeVar("T", bound=tuple)
 
@@ -129,7 +130,7 @@ def newton(
     for _ in range(moves):
         u, value, _, eigenvalues, vectors, slope, _ = state
         epsilon = torch.where(draws.uniform(1) < 0.6, 1.0, 10 ** (-1.5 * draws.uniform(1)))
-        exponent = (draws.uniform(1) - FREE).clamp(min=0.0) * 0.6 / (1 - FREE)
+        exponent = _exponents(draws)
         metric = _bounded(eigenvalues, gamma, exponent)
         width = (epsilon * (2 - epsilon)).sqrt()
         xi = draws.normal(d)
@@ -165,6 +166,11 @@ def _newton_state(potential: LocalPotential, density: Density, u: Tensor) -> _Ne
     eigenvalues, vectors = torch.linalg.eigh(metric)
     slope = _apply(vectors.mT, density.t * gradient + density.gamma * u)
     return _NewtonState(u, value, gradient, eigenvalues, vectors, slope, hessian)
+
+
+def _exponents(draws: Draws) -> Tensor:
+    kind, place = draws.uniform(1), draws.uniform(1)
+    return torch.where(kind < FREE, 0.0, torch.where(kind < FREE + HALF, 0.42 + 0.2 * place, 0.6 * place))
 
 
 def _bounded(eigenvalues: Tensor, gamma: float, exponent: Tensor) -> Tensor:
