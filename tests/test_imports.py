@@ -11,6 +11,7 @@ OWNER = {
     "arviz": "slt/diagnostics.py",
     "matplotlib": "slt/plot",
     "pyro": "samplers/pyro_nuts.py",
+    "pymbar": "slt/free_energies/pymbar_reference.py",
     "typer": "slt/cli",
 }
 # Lower layers first: a module may import from its own layer and those before it.
