@@ -120,8 +120,9 @@ def newton(
         u' = u - ε M⁻¹ ∇U + √(ε(2-ε)) M^-½ ξ,
 
     which draws afresh from any Gaussian (ε = 1). The lower bound on the eigenvalues, 2γ (λ_max/γ)^a with a random in
-    [0, 0.6], is what lets it work along curved sets of zeros: at a = ½ the steps along the set are of order t^-¼,
-    short enough for its curvature to cost nothing in the directions that are t^-½ wide. (A position-dependent
+    [0, 0.62], is what lets it work along curved sets of zeros: at a = ½ the steps along the set are of order t^-¼,
+    short enough for its curvature to cost nothing in the directions that are t^-½ wide. Half of the moves have an a
+    near ½: there too is where two factors that cross change places, and no other move mixes them. (A position-dependent
     metric as in Girolami & Calderhead 2011, with the proposal's own density in the Metropolis ratio.)
     """
     gamma, d = density.gamma, potential.dimension
@@ -169,6 +170,7 @@ def _newton_state(potential: LocalPotential, density: Density, u: Tensor) -> _Ne
 
 
 def _exponents(draws: Draws) -> Tensor:
+    """The a of the lower bound for each particle, (N, 1)."""
     kind, place = draws.uniform(1), draws.uniform(1)
     return torch.where(kind < FREE, 0.0, torch.where(kind < FREE + HALF, 0.42 + 0.2 * place, 0.6 * place))
 

@@ -124,8 +124,8 @@ class FreeEnergyEstimate:
         if self.step_sizes:
             steps = f", step sizes {self.step_sizes[-1]:.2g} (top) to {self.step_sizes[0]:.2g}"
         lines.append(
-            f"  exchanges refused {least:.0%} to {self.rejection:.0%}, {self.round_trips} draws of the localizer climbed "
-            f"to the top{steps}"
+            f"  exchanges refused {least:.0%} to {self.rejection:.0%}, {self.round_trips} draws of the localizer "
+            f"climbed to the top{steps}"
         )
         return "\n".join(lines)
 
