@@ -7,7 +7,7 @@ Metropolis ratio, so that all leave the density exactly invariant.
 
 from __future__ import annotations
 
-from math import log, sqrt
+from math import inf, log, sqrt
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -113,8 +113,8 @@ def refresh(potential: LocalPotential, particles: Particles) -> Particles:
 
 
 def newton(
-    potential: LocalPotential, density: Density, particles: Particles, draws: Draws, moves: int
-) -> tuple[Particles, Curvature, float]:
+    potential: LocalPotential, density: Density, particles: Particles, draws: Draws, moves: int, enough: float = inf
+) -> tuple[Particles, Curvature, list[float]]:
     """Moves in the local metric M = |tH + γ|, H the Hessian of K, its eigenvalues bounded below.
 
         u' = u - ε M⁻¹ ∇U + √(ε(2-ε)) M^-½ ξ,
@@ -124,11 +124,13 @@ def newton(
     short enough for its curvature to cost nothing in the directions that are t^-½ wide. Half of the moves have an a
     near ½: there too is where two factors that cross change places, and no other move mixes them. (A position-dependent
     metric as in Girolami & Calderhead 2011, with the proposal's own density in the Metropolis ratio.)
+
+    `enough` accepted moves end it early. Returns the particles, the curvature there and the acceptance of each move.
     """
     gamma, d = density.gamma, potential.dimension
-    rate = 0.0
+    rates: list[float] = []
     state = _newton_state(potential, density, particles.u)
-    for _ in range(moves):
+    while len(rates) < moves and sum(rates) < enough:
         u, value, _, eigenvalues, vectors, slope, _ = state
         epsilon = torch.where(draws.uniform(1) < 0.6, 1.0, 10 ** (-1.5 * draws.uniform(1)))
         exponent = _exponents(draws)
@@ -144,9 +146,10 @@ def newton(
         log_ratio = log_ratio + 0.5 * (xi.square() - back.square()).sum(-1)
         log_ratio = log_ratio + 0.5 * (back_metric.log() - metric.log()).sum(-1)
         accept, rate = _metropolis(log_ratio, draws)
+        rates.append(rate)
         state = _choose(accept, proposed, state)
     curvature = Curvature(state.eigenvalues, state.eigenvectors, state.hessian)
-    return Particles(state.u, state.value, state.gradient), curvature, rate
+    return Particles(state.u, state.value, state.gradient), curvature, rates
 
 
 class _NewtonState(NamedTuple):
