@@ -23,6 +23,7 @@ from samplers.analytic import Tempered
 from samplers.moves import Particles
 from samplers.newton_flow import Flow
 
+_GAIN = 0.3  # of the variance that is left: for less than that the tails of another column are not worth having
 _RANK = 1e-13  # singular values below this, relative to the largest, are rounding
 
 
@@ -57,8 +58,8 @@ def controlled_mean(energy: Tensor, columns: Tensor, groups: int) -> ControlledM
     flow, and by least squares where every particle counts alike or for as little as its columns are large. Columns
     have heavy tails; where large ones cancel, as those of a curved set of zeros do, plain least squares sees nothing
     else, and where norms cross, the flow's owes its mean to few particles. From the plain mean on, a regression of
-    less variance replaces the one before unless it contradicts it by three standard errors of their difference: what
-    has little variance because some particles are missing does.
+    much less variance replaces the one before, unless it contradicts it by three standard errors of their difference:
+    a regression that lacks its rare large columns has little variance too, and the wrong mean.
     """
     y = energy.reshape(groups, -1)
     x = columns / columns.abs().median(0).values.clamp(min=1e-300)
@@ -74,7 +75,7 @@ def controlled_mean(energy: Tensor, columns: Tensor, groups: int) -> ControlledM
     variance, mean = raw_variance, y_mean
     for lower, candidate in sorted(found, key=lambda pair: -pair[0]):
         change = candidate - mean
-        if lower < variance and float(change.mean().abs()) <= 3 * float(change.std()) / sqrt(groups):
+        if lower < _GAIN * variance and float(change.mean().abs()) <= 3 * float(change.std()) / sqrt(groups):
             variance, mean = lower, candidate
     error = x_mean.std(0) / sqrt(groups)
     violation = float((x_mean.mean(0).abs() / error.clamp(min=1e-12)).max())

@@ -24,7 +24,7 @@ def close(estimate, model) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("name", "particles"), [("quadratic-1", 512), ("crossing-2-2", 1024), ("sum-w2-w4", 512), ("line-squared", 512)]
+    ("name", "particles"), [("quadratic-1", 512), ("crossing-2-2", 2048), ("sum-w2-w4", 512), ("line-squared", 512)]
 )
 def test_lambda_and_m_of_small_potentials(name, particles):
     model = zoo.get(name)
@@ -67,7 +67,7 @@ def test_a_flat_potential_has_no_learning_coefficient_to_speak_of():
 
 
 def test_zero_on_a_set_of_positive_volume():
-    estimate = estimate_rlct(lambda w: torch.relu(w[..., 0]).square(), torch.zeros(1), particles=64)
+    estimate = estimate_rlct(lambda w: torch.relu(w[..., 0]).square(), torch.zeros(1), particles=256)
     assert (estimate.learning_coefficient, estimate.multiplicity) == (0.0, 1)
     assert "positive volume" in estimate.reasons[0]
 

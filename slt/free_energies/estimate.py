@@ -122,7 +122,7 @@ class FreeEnergyEstimate:
             )
         least, steps = min(self.rejections, default=self.rejection), ""
         if self.step_sizes:
-            steps = f", step sizes {self.step_sizes[-1]:.2g} (top) to {self.step_sizes[0]:.2g}"
+            steps = f", step sizes {min(self.step_sizes):.2g} to {max(self.step_sizes):.2g}"
         lines.append(
             f"  exchanges refused {least:.0%} to {self.rejection:.0%}, {self.round_trips} draws of the localizer "
             f"climbed to the top{steps}"
