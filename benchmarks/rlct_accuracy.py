@@ -21,6 +21,7 @@ from statistics import median
 
 import torch
 
+from samplers.errors import InputError
 from slt import zoo
 from slt.rlct.estimation import GAMMA, estimate_rlct
 from slt.zoo import AnalyticModel
@@ -58,7 +59,9 @@ class Run:
     particles: int
     log_t: float
     seconds: float
-    mean_multiplicity: float | None = None  # over the posterior; None in runs from before it was recorded
+    mean_multiplicity: float | None = None  # over the posterior
+    multiplicity_given: int | None = None  # the most probable m where the exact λ is given
+    probability_given: float | None = None  # of the exact m, likewise
 
 
 def models() -> list[AnalyticModel]:
@@ -85,6 +88,10 @@ def measure(model: AnalyticModel, seed: int, volume: bool = True) -> Run:
     started = time.process_time()
     estimate = estimate_rlct(model.potential, model.center, gamma=gamma, seed=seed, volume=volume)
     probabilities = estimate.multiplicity_probabilities
+    try:
+        given = estimate.multiplicity_given(float(model.rlct.learning_coefficient))
+    except InputError:
+        given = {}
     return Run(
         model=model.name,
         seed=seed,
@@ -99,6 +106,8 @@ def measure(model: AnalyticModel, seed: int, volume: bool = True) -> Run:
         log_t=float(estimate.curve.log_t[-1]),
         seconds=time.process_time() - started,
         mean_multiplicity=sum(m * p for m, p in probabilities.items()) if probabilities else None,
+        multiplicity_given=max(given, key=given.__getitem__) if given else None,
+        probability_given=given.get(model.rlct.multiplicity, 0.0) if given else None,
     )
 
 
@@ -133,6 +142,7 @@ def summary(model: AnalyticModel, runs: list[Run]) -> dict[str, object]:
         "median_learning_coefficient": median(run.learning_coefficient for run in runs),
         "median_multiplicity": median(run.multiplicity for run in runs),
         "mean_multiplicity": _mean([run.mean_multiplicity for run in runs]),
+        "m_given_lambda": [run.multiplicity_given for run in runs],
         "seconds": median(run.seconds for run in runs),
         "published_sgld": None if published is None else published[0],
         "published_seconds": None if published is None else published[1],
