@@ -52,6 +52,9 @@ def test_two_routes_and_the_whole_result():
     assert values["multiplicity_probabilities"]["2"] > 0.5
     assert len(values["curve"]["log_t"]) == len(curve.log_t)
     assert values["interval"][0] < values["learning_coefficient"] < values["interval"][1]
+    assert estimate.multiplicity_given(0.5)[2] > 0.9
+    with pytest.raises(InputError, match="contradicts the estimate"):
+        estimate.multiplicity_given(1.5)
 
 
 def test_directions_without_potential_add_nothing():
