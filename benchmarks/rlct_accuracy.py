@@ -4,7 +4,8 @@ All potentials of the zoo with m <= 4 and d <= 20 that the localizer can be held
 figures published for SGLD, and the 15-parameter machine at its five truths. A run passes where λ is within 2% or 0.01
 and m is exact; a warning is an answer that the program itself does not vouch for. Seconds are those of one CPU.
 
-Runs that the output file holds already are kept, and only those missing are run.
+Runs that the output file holds already are kept, and only those missing are run. The second route, by volumes, has no
+part in λ and m, only in the verdict: it is taken for the first seeds.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
+from samplers.errors import InputError
 from slt import zoo
 from slt.rlct.estimation import GAMMA, estimate_rlct
 from slt.zoo import AnalyticModel
@@ -68,7 +70,9 @@ class Run:
     particles: int
     log_t: float
     seconds: float
-    mean_multiplicity: float | None = None  # over the posterior; None in runs from before it was recorded
+    mean_multiplicity: float | None = None  # over the posterior
+    multiplicity_given: int | None = None  # the most probable m where the exact λ is given
+    probability_given: float | None = None  # of the exact m, likewise
 
 
 def models() -> list[AnalyticModel]:
@@ -89,12 +93,16 @@ def models() -> list[AnalyticModel]:
     return chosen + [zoo.get(name) for name in MACHINE]
 
 
-def measure(model: AnalyticModel, seed: int) -> Run:
-    """Estimate at the default settings."""
+def measure(model: AnalyticModel, seed: int, volume: bool) -> Run:
+    """Estimate at the default settings, if need be without the second route, on which λ and m do not depend."""
     gamma = LOCAL_GAMMA if model.note.startswith("a local minimum") else GAMMA
     started = time.process_time()
-    estimate = estimate_rlct(model.potential, model.center, gamma=gamma, seed=seed)
+    estimate = estimate_rlct(model.potential, model.center, gamma=gamma, seed=seed, volume=volume)
     probabilities = estimate.multiplicity_probabilities
+    try:
+        given = estimate.multiplicity_given(float(model.rlct.learning_coefficient))
+    except InputError:
+        given = {}
     return Run(
         model=model.name,
         seed=seed,
@@ -109,6 +117,8 @@ def measure(model: AnalyticModel, seed: int) -> Run:
         log_t=float(estimate.curve.log_t[-1]),
         seconds=time.process_time() - started,
         mean_multiplicity=sum(m * p for m, p in probabilities.items()) if probabilities else None,
+        multiplicity_given=max(given, key=given.__getitem__) if given else None,
+        probability_given=given.get(model.rlct.multiplicity, 0.0) if given else None,
     )
 
 
@@ -163,6 +173,7 @@ def summaries(measured: dict[str, Any]) -> list[dict[str, Any]]:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--volumes", type=int, default=3, help="seeds for which the second route is taken too")
     parser.add_argument("--models", help="names, separated by commas")
 
 
@@ -178,7 +189,7 @@ def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
     for seed in seeds:
         for model in chosen:
             key = f"{model.name}, seed {seed}"
-            runs[key] = kept(key, measure, model, seed)
+            runs[key] = kept(key, measure, model, seed, seed < options.volumes)
     return {"runs": list(runs.values())}
 
 

@@ -68,10 +68,14 @@ class LocalPotential:
         value, gradient, hessian = (torch.cat(parts) for parts in zip(*blocks, strict=True))
         return value, gradient, hessian
 
-    def third_derivatives(self, u: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """∇(v_aᵀ H w_a) at each row for the columns v_a and w_a of two stacks of matrices (N, d, d): (N, a, d)."""
-        parts = zip(u.split(_ROWS), first.split(_ROWS), second.split(_ROWS), strict=True)
-        return torch.cat([self._third_order(*block) for block in parts])
+    def third_derivatives(self, u: Tensor, first: Tensor, second: Tensor, summed: Tensor) -> tuple[Tensor, Tensor]:
+        """∇(v_aᵀ H w_a) at each row, (N, a, d), and Σ_a ∇(v_aᵀ H x_a), (N, d).
+
+        v_a, w_a and x_a are the columns of `first`, `second` and `summed`, stacks of matrices (N, d, d).
+        """
+        parts = zip(*(stack.split(_ROWS) for stack in (u, first, second, summed)), strict=True)
+        rows, sums = zip(*(self._third_order(*block) for block in parts), strict=True)
+        return torch.cat(rows), torch.cat(sums)
 
     def rounding(self, u: Tensor, draws: Draws) -> Tensor:
         """|ΔK| (N,) when every coordinate of the point moves to a neighbouring float64, up or down at random."""
@@ -105,14 +109,16 @@ class LocalPotential:
             torch.where(sound[:, None, None], hessian, 0.0),
         )
 
-    def _third_order(self, u: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    def _third_order(self, u: Tensor, first: Tensor, second: Tensor, summed: Tensor) -> tuple[Tensor, Tensor]:
         point = (self.center + u).requires_grad_()
         gradient = _grad(self.function(point).sum(), point, create_graph=True)
-        rows = []
-        for v, w in zip(first.unbind(-1), second.unbind(-1), strict=True):
+        rows, total = [], torch.zeros((), dtype=torch.float64)
+        for v, w, x in zip(first.unbind(-1), second.unbind(-1), summed.unbind(-1), strict=True):
             product = _grad((gradient * v).sum(), point, create_graph=True)
             rows.append(_grad((product * w).sum(), point, retain_graph=True))
-        return torch.nan_to_num(torch.stack(rows, 1), nan=0.0, posinf=0.0, neginf=0.0)
+            total = total + (product * x).sum()
+        finite = lambda g: torch.nan_to_num(g, nan=0.0, posinf=0.0, neginf=0.0)  # noqa: E731
+        return finite(torch.stack(rows, 1)), finite(_grad(total, point))
 
     def _sizes(self) -> tuple[float, float]:
         """|K(center)| and the size of K, after making sure that the function is what it has to be."""
@@ -147,7 +153,7 @@ class LocalPotential:
         try:
             self._second_order(u)
             vectors = torch.eye(self.dimension, dtype=torch.float64).expand(2, -1, -1)
-            self._third_order(u, vectors, vectors)
+            self._third_order(u, vectors, vectors, vectors)
         except (RuntimeError, NotImplementedError):
             return False
         return True

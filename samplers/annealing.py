@@ -27,7 +27,7 @@ FIRST_EFFECTIVE = 0.9
 EFFECTIVE_CARRIED = 0.8  # the same where particles are carried along: their weights differ in slow variables only
 MAX_LOG_STEP, MAX_CARRY, MIN_LOG_STEP = 10.0, 1.5, 0.01
 ROUNDING = 0.03  # E|Δ(tK)| by the last digit of w, above which K is not resolved any more
-ROUNDS, RESCALES, TRAJECTORIES, NEWTON_MOVES = 2, 10, 3, 2
+RESCALES, TRAJECTORIES, NEWTON_MOVES, NEWTON_ENOUGH = 10, 3, 4, 1.6
 
 
 @dataclass(frozen=True)
@@ -180,19 +180,22 @@ def equilibrate(
 ) -> tuple[Particles, dict[str, float], Curvature | None]:
     """The moves of one stage: particles, acceptance by kind, and the curvature at the particles where it is known."""
     rates: dict[str, list[float]] = {"rescale": [], "hamiltonian": [], "newton": []}
-    for _ in range(ROUNDS):
+    curvature = None
+    for spherical in (True, False):
         for _ in range(RESCALES):
             particles, rate = rescale(potential, density, particles, draws)
             rates["rescale"].append(rate)
         particles = refresh(potential, particles)
         spread = particles.u.std(0)
-        for scale in (1.0, spread / spread.mean()) * TRAJECTORIES:
+        for _ in range(TRAJECTORIES):
+            scale = 1.0 if spherical else spread / spread.mean()
             particles, rate = hamiltonian(potential, density, particles, draws, scale)
             rates["hamiltonian"].append(rate)
-    curvature = None
-    if potential.smooth:
-        particles, curvature, rate = newton(potential, density, particles, draws, NEWTON_MOVES)
-        rates["newton"].append(rate)
+        if potential.smooth:
+            # Where nearly all are accepted, the density is nearly Gaussian and two moves have forgotten the past.
+            moves = 0 if sum(rates["newton"]) >= NEWTON_ENOUGH and len(rates["newton"]) == 2 else NEWTON_MOVES
+            particles, curvature, accepted = newton(potential, density, particles, draws, moves, NEWTON_ENOUGH)
+            rates["newton"] += accepted
     return particles, {kind: float(np.mean(r)) for kind, r in rates.items() if r}, curvature
 
 

@@ -1,22 +1,26 @@
 """The field that carries particles along as the temperature falls: f(A) ∇U with A = tH + γ, f(a) = a/(a² + c²).
 
 In directions that the potential confines (a >> c) it is the Newton direction A⁻¹∇U, in wide ones nothing. With
-c = √(γ λ_max), of order t^½, it lies between the two kinds. Moving by -(1 - (t/t')^½) f(A) ∇U shrinks a particle
-towards the zeros of K just as the density at t' is narrower than that at t, so that its weight keeps only what is
-left: by how much the local count of confined directions differs from particle to particle. (Escorted free energies,
-Vaikuntanathan & Jarzynski 2008, with the field read off the potential.)
+c² = γ|A| + (1e-13 |A|)², |A| the Frobenius norm, c lies between the two kinds and above what rounding leaves of the
+small eigenvalues beside the large ones. |A| is that of the particle: where norms cross, it is of order t at one
+particle and t^½ at another, and a c that all share would be below the rounding at the first. Moving by
+-(1 - (t/t')^½) f(A) ∇U shrinks a particle towards the zeros of K just as the density at t' is narrower than that at t,
+so that its weight keeps only what is left: by how much the local count of confined directions differs from particle to
+particle. (Escorted free energies, Vaikuntanathan & Jarzynski 2008, with the field read off the potential.)
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, sqrt
+from math import exp
 
 import torch
 from torch import Tensor
 
 from samplers.analytic import LocalPotential, Tempered
 from samplers.moves import Curvature, Particles
+
+RESOLUTION = 1e-13  # of eigenvalues beside the largest: hundreds of units in float64's last place
 
 
 @dataclass(frozen=True)
@@ -45,34 +49,43 @@ class Flow:
 
 
 def newton_flow(potential: LocalPotential, density: Tempered, particles: Particles, curvature: Curvature) -> Flow:
-    """The field with c = √(γ λ_max) and its Jacobian f(A)A + D[f(A)]∇U.
+    """The field and its Jacobian f(A)A + D[f(A)]∇U, where D acts on A and on c.
 
-    By Daleckii & Krein (1965) row a of the second term, in the eigenbasis, is Σ_b F_ab g_b ∇(v_aᵀ A v_b), with F the
-    divided differences of f and g the slope: one third-order derivative along (v_a, Σ_b F_ab g_b v_b).
+    By Daleckii & Krein (1965) row a of the part of A, in the eigenbasis, is Σ_b F_ab g_b ∇(v_aᵀ A v_b), with F the
+    divided differences of f and g the slope: one third-order derivative along (v_a, Σ_b F_ab g_b v_b). The part of c
+    is ∂f/∂(log c) ∇U (∇log c)ᵀ, and ∇|A|² = 2 Σ_a λ_a ∇(v_aᵀ A v_a).
     """
-    vectors = curvature.eigenvectors
-    r, f, divided, g, c = _spectral(density, particles, curvature)
-    mixed = vectors @ (divided * (g / c)[:, None, :]).mT
-    third = density.t / c * potential.third_derivatives(particles.u, vectors, mixed)
-    jacobian = vectors @ (torch.diag_embed(f * r) @ vectors.mT + third)
-    field = (vectors @ (f * g / c)[..., None])[..., 0]
-    return Flow(particles.u, field, jacobian, (f * g * (g / c)).sum(-1))
-
-
-def _spectral(
-    density: Tempered, particles: Particles, curvature: Curvature
-) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
-    """r = a/c, c·f(a), the divided differences of r/(r²+1), the slope in the eigenbasis, and c."""
+    vectors, eigenvalues = curvature.eigenvectors, curvature.eigenvalues
     slope = density.t * particles.gradient + density.gamma * particles.u
-    g = (curvature.eigenvectors.mT @ slope[..., None])[..., 0]
-    top = float(curvature.eigenvalues.abs().amax(-1).median())
-    c = sqrt(max(top, density.gamma)) * sqrt(density.gamma)
-    r = curvature.eigenvalues / c
-    r = r.clamp(-1e150, 1e150)
+    g = (vectors.mT @ slope[..., None])[..., 0]
+    size, c, elasticity = _cut(eigenvalues, density.gamma)
+    r = (eigenvalues / c).clamp(-1e150, 1e150)
+    f, divided = _divided_differences(r)
+    g_c = g / c  # f below is c times f of the formulas
+    mixed = vectors @ (divided * g_c[:, None, :]).mT
+    third, sum_third = potential.third_derivatives(particles.u, vectors, mixed, vectors * (eigenvalues / size)[:, None])
+    grad_log_c = elasticity * density.t / size * sum_third
+    by_c = -2 * r / (r.square() + 1).square() * g_c
+    inner = torch.diag_embed(f * r) @ vectors.mT + density.t / c[..., None] * third
+    jacobian = vectors @ (inner + by_c[..., None] * grad_log_c[:, None, :])
+    field = (vectors @ (f * g_c)[..., None])[..., 0]
+    return Flow(particles.u, field, jacobian, (f * g * g_c).sum(-1))
+
+
+def _cut(eigenvalues: Tensor, gamma: float) -> tuple[Tensor, Tensor, Tensor]:
+    """|A|, c and d log c/d log|A| at each particle, (N, 1) all."""
+    top = eigenvalues.abs().amax(-1, keepdim=True).clamp(min=gamma)
+    size = top * ((eigenvalues / top).square().sum(-1, keepdim=True) + (gamma / top).square()).sqrt()
+    unresolved = RESOLUTION * size * (RESOLUTION / gamma)  # (RESOLUTION |A|)² in units of γ|A|
+    c = (gamma * size).sqrt() * (1 + unresolved).sqrt()
+    return size, c, 0.5 + 0.5 * unresolved / (1 + unresolved)
+
+
+def _divided_differences(r: Tensor) -> tuple[Tensor, Tensor]:
+    """f = r/(r² + 1), (N, d), and its divided differences (N, d, d)."""
     f = r / (r.square() + 1)
     derivative = (1 - r.square()) / (r.square() + 1).square()
     gap = r[:, :, None] - r[:, None, :]
     close = gap.abs() < 1e-8 * (r.abs()[:, :, None] + r.abs()[:, None, :] + 1)
     divided = (f[:, :, None] - f[:, None, :]) / torch.where(close, 1.0, gap)
-    divided = torch.where(close, 0.5 * (derivative[:, :, None] + derivative[:, None, :]), divided)
-    return r, f, divided, g, c
+    return f, torch.where(close, 0.5 * (derivative[:, :, None] + derivative[:, None, :]), divided)

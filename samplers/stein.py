@@ -23,7 +23,8 @@ from samplers.analytic import Tempered
 from samplers.moves import Particles
 from samplers.newton_flow import Flow
 
-_RIDGE = 1e-6
+_GAIN = 0.3  # of the variance that is left: for less than that the tails of another column are not worth having
+_RANK = 1e-13  # singular values below this, relative to the largest, are rounding
 
 
 @dataclass(frozen=True)
@@ -53,23 +54,46 @@ def controlled_mean(energy: Tensor, columns: Tensor, groups: int) -> ControlledM
     """Regress tK (N,) on the columns (N, q), each group with the coefficients found in the others.
 
     Coefficients that owe nothing to the particles they are applied to leave the mean unbiased, and the groups
-    independent but for the coefficients. Where control does not pay, or where its means contradict the plain ones by
-    four standard errors of their difference (the particles have not found the density), the plain means are returned.
+    independent but for the coefficients. There are four regressions: with and without the last column, that of the
+    flow, and by least squares where every particle counts alike or for as little as its columns are large. Columns
+    have heavy tails; where large ones cancel, as those of a curved set of zeros do, plain least squares sees nothing
+    else, and where norms cross, the flow's owes its mean to few particles. From the plain mean on, a regression of
+    much less variance replaces the one before, unless it contradicts it by three standard errors of their difference:
+    a regression that lacks its rare large columns has little variance too, and the wrong mean.
     """
     y = energy.reshape(groups, -1)
-    x = (columns / columns.std(0).clamp(min=1e-300)).reshape(groups, y.shape[1], -1)
+    x = columns / columns.abs().median(0).values.clamp(min=1e-300)
+    x = torch.where(x.isfinite().all(-1, keepdim=True), x, 0.0).reshape(groups, y.shape[1], -1)
     x_mean, y_mean = x.mean(1), y.mean(1)
-    x_in, y_in = x - x_mean[:, None], y - y_mean[:, None]
-    gram, moment = x_in.mT @ x_in, (x_in.mT @ y_in[..., None])[..., 0]
-    ridge = _RIDGE * y.numel() * torch.eye(x.shape[-1], dtype=x.dtype)
-    coefficients = torch.linalg.solve(gram.sum(0) - gram + ridge, moment.sum(0) - moment)
-    mean = y_mean - (x_mean * coefficients).sum(-1)
-    variance = float((y_in - (x_in @ coefficients[..., None])[..., 0]).square().mean())
-    raw_variance = float(y_in.square().mean())
+    raw_variance = float((y - y_mean[:, None]).square().mean())
+    found = []
+    for chosen in (x, x[..., :-1]):
+        for weight in (torch.ones_like(y), 1 / (1 + chosen.square().sum(-1))):
+            residual = y - (chosen @ _coefficients(chosen, y, weight)[..., None])[..., 0]
+            mean = residual.mean(1)
+            found.append((float((residual - mean[:, None]).square().mean()), mean))
+    variance, mean = raw_variance, y_mean
+    for lower, candidate in sorted(found, key=lambda pair: -pair[0]):
+        change = candidate - mean
+        if lower < _GAIN * variance and float(change.mean().abs()) <= 3 * float(change.std()) / sqrt(groups):
+            variance, mean = lower, candidate
     error = x_mean.std(0) / sqrt(groups)
     violation = float((x_mean.mean(0).abs() / error.clamp(min=1e-12)).max())
-    change = mean - y_mean
-    contradicted = float(change.mean().abs()) > 4 * float(change.std()) / sqrt(groups)
-    if not variance < raw_variance or contradicted or not bool(mean.isfinite().all()):
-        mean, variance = y_mean, raw_variance
     return ControlledMean(mean.numpy(), raw_variance, variance, violation)
+
+
+def _coefficients(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """Weighted least squares with an intercept, (G, q): for each group that of all others."""
+    root = weight.sqrt()[..., None]
+    design = torch.cat([root, root * x], -1)
+    target = root * y[..., None]
+    scale = design.square().sum((0, 1)).sqrt().clamp(min=1e-150)
+    others = [[i for i in range(len(x)) if i != group] for group in range(len(x))]
+    # By singular values and not by normal equations: that large columns cancel has to be seen to the last digit.
+    solutions = [
+        torch.linalg.lstsq(
+            (design[i] / scale).flatten(0, 1), target[i].flatten(0, 1), rcond=_RANK, driver="gelsd"
+        ).solution[:, 0]
+        for i in others
+    ]
+    return (torch.stack(solutions) / scale)[:, 1:]

@@ -124,3 +124,17 @@ def test_half_height():
     assert half_height(log_t, curve) == pytest.approx(2.0)
     with pytest.raises(ValueError, match="too few"):
         fit_asymptotics(log_t[:7], np.zeros((2, 7)), 1)
+
+
+def test_m_is_sharp_where_lambda_is_known():
+    """The curve of the 15-parameter machine at zero, 5/2 and 11: m is open by itself and settled by λ."""
+    model, log_t = zoo.get("machine-zero"), np.arange(4.0, 56.0, 1.3)
+    curve = model.mean_potential(np.exp(log_t), 25.0)
+    groups = curve + 0.005 * np.random.default_rng(0).standard_normal((8, len(log_t)))
+    fit = fit_asymptotics(log_t, groups, 15)
+    assert fit.probabilities[fit.best] < 0.9
+    given = fit.probabilities_given(2.5)
+    assert sum(given.values()) == pytest.approx(1.0, abs=1e-4)
+    assert max(given, key=given.__getitem__) == 11
+    assert given[11] > 0.6
+    assert fit.probabilities_given(1.0) == {}

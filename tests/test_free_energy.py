@@ -2,6 +2,8 @@
 
 import json
 import math
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from torch import nn
 from typer.testing import CliRunner, Result
 
 import slt
+from samplers.errors import InputError
 from samplers.ladder_trace import LadderTrace
 from slt import zoo
 from slt.cli import app
@@ -17,6 +20,7 @@ from slt.diagnostics import summarize_mean
 from slt.free_energies.estimate import FreeEnergyEstimate
 from slt.free_energies.local import free_energy_of_potential
 from slt.free_energies.methods import HUGE, METHODS, excess, mbar, stepping_stone, thermodynamic_integration
+from slt.free_energies.pymbar_reference import check_with_pymbar, mbar_by_pymbar
 from slt.free_energies.temperature_curve import curve_of, find_plateau, regress
 from slt.free_energies.verdict import judge_ladder, read_methods
 from slt.linearized import Linearized, gauss_newton_eigenvalues
@@ -65,15 +69,30 @@ def test_the_influence_predicts_what_a_change_of_the_draws_does():
 
 
 def test_mbar_solves_its_equations_as_pymbar_does():
-    pymbar = pytest.importorskip("pymbar")
+    pytest.importorskip("pymbar")
     v = exact_draws(3, 200.0, 0, replicas=2, draws=100)
-    energy = np.concatenate([BETA[:, None] * v[..., k].ravel() for k in range(len(BETA))], axis=1)
-    theirs = pymbar.MBAR(energy, np.full(len(BETA), 200), relative_tolerance=1e-12, solver_protocol="robust")
-    np.testing.assert_allclose(mbar(v, BETA).value, theirs.f_k - theirs.f_k[0], atol=1e-6)
+    theirs, their_error = mbar_by_pymbar(v, BETA)
+    np.testing.assert_allclose(mbar(v, BETA).value, theirs, atol=1e-6)
     # Independent draws: the error of the estimating equations is pymbar's.
-    difference = theirs.compute_free_energy_differences()
     ours = mbar(v, BETA).influence[..., -1].std() / math.sqrt(200)
-    assert abs(ours / difference["dDelta_f"][0, -1] - 1) < 0.1
+    assert abs(ours / their_error[-1] - 1) < 0.1
+
+
+def test_pymbar_on_the_draws_of_an_estimate():
+    pytest.importorskip("pymbar")
+    model = zoo.get("crossing-2-2")
+    run = free_energy_of_potential(model.potential, model.center, 1000, gamma=1.0, draws=100, progress=False)
+    value, error = check_with_pymbar(run)
+    assert value == pytest.approx(run.free_energy, abs=1e-6)
+    assert 0.5 < error / run.methods["MBAR"][1] < 2
+    with pytest.raises(InputError, match="no trace"):
+        check_with_pymbar(replace(run, trace=None))
+
+
+def test_a_missing_pymbar_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pymbar", None)
+    with pytest.raises(InputError, match=r"slt-toolkit\[mbar\]"):
+        mbar_by_pymbar(exact_draws(1, 10.0, 0, replicas=1, draws=10), BETA)
 
 
 def test_a_loss_that_never_changes_is_integrated_exactly():

@@ -16,6 +16,7 @@ OWNER = {
     "greenlet": "samplers/lockstep.py",
     "pyro": "samplers/pyro_nuts.py",
     "transformers": "slt/integrations/huggingface.py",
+    "pymbar": "slt/free_energies/pymbar_reference.py",
     "typer": "slt/cli",
 }
 # Lower layers first: a module may import from its own layer and those before it.

@@ -24,7 +24,7 @@ def close(estimate, model) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("name", "particles"), [("quadratic-1", 512), ("crossing-2-2", 1024), ("sum-w2-w4", 512), ("line-squared", 512)]
+    ("name", "particles"), [("quadratic-1", 512), ("crossing-2-2", 2048), ("sum-w2-w4", 512), ("line-squared", 512)]
 )
 def test_lambda_and_m_of_small_potentials(name, particles):
     model = zoo.get(name)
@@ -52,6 +52,9 @@ def test_two_routes_and_the_whole_result():
     assert values["multiplicity_probabilities"]["2"] > 0.5
     assert len(values["curve"]["log_t"]) == len(curve.log_t)
     assert values["interval"][0] < values["learning_coefficient"] < values["interval"][1]
+    assert estimate.multiplicity_given(0.5)[2] > 0.9
+    with pytest.raises(InputError, match="contradicts the estimate"):
+        estimate.multiplicity_given(1.5)
 
 
 def test_directions_without_potential_add_nothing():
@@ -67,7 +70,7 @@ def test_a_flat_potential_has_no_learning_coefficient_to_speak_of():
 
 
 def test_zero_on_a_set_of_positive_volume():
-    estimate = estimate_rlct(lambda w: torch.relu(w[..., 0]).square(), torch.zeros(1), particles=64)
+    estimate = estimate_rlct(lambda w: torch.relu(w[..., 0]).square(), torch.zeros(1), particles=256)
     assert (estimate.learning_coefficient, estimate.multiplicity) == (0.0, 1)
     assert "positive volume" in estimate.reasons[0]
 

@@ -7,7 +7,7 @@ import pytest
 
 import slt.validation
 from slt.cli import main
-from slt.validation import ESTIMATORS, Estimator, Reading, validate
+from slt.validation import ESTIMATORS, RLCT_QUICK, Estimator, Reading, validate
 
 QUICK_MODELS = ["quadratic-10-ill", "crossing-4-4", "machine-zero", "reduced-rank-3-2-2-r0"]
 
@@ -24,6 +24,29 @@ def test_the_network_path_agrees_with_quadrature(monkeypatch):
     monkeypatch.setattr(slt.validation, "ESTIMATORS", {"llc-network": ESTIMATORS["llc-network"]})
     (check,) = validate("reduced-rank-2-2-2-r0", quick=True)
     assert check.verdict == "agrees", check
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", RLCT_QUICK)
+def test_lambda_and_m_agree_with_the_exact_answer(model, monkeypatch):
+    monkeypatch.setattr(slt.validation, "ESTIMATORS", {"rlct": ESTIMATORS["rlct"]})
+    (check,) = validate(model, quick=True)
+    assert check.verdict == "agrees", check
+
+
+def test_the_wrong_m_is_outside(monkeypatch):
+    wrong = Reading(0.5, 0.01, 0.5, True, multiplicity=1)  # of (xy)², whose m is 2
+    monkeypatch.setattr(slt.validation, "ESTIMATORS", {"fake": Estimator("fake", lambda m: True, lambda m, q: wrong)})
+    (check,) = validate("crossing-2-2", quick=True)
+    assert check.verdict == "OUTSIDE"
+
+
+def test_estimators_of_m_apply_to_every_small_potential_of_the_zoo():
+    """d <= 20 and m <= 4, each once, but for the toy models of superposition."""
+    names = {model.name for model in slt.validation.zoo.models() if ESTIMATORS["rlct"].applies(model)}
+    assert {"norms-3-3", "cusp-squared", "tanh-3", "reduced-rank-2-2-2-r1", "polynomial-network-L4-r2"} <= names
+    assert not {"machine-zero", "superposition-6-gon", "quadratic-100-ill"} & names
+    assert len(names) > 50
 
 
 def run(monkeypatch, capsys, *arguments):

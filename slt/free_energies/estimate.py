@@ -46,7 +46,8 @@ class FreeEnergyEstimate:
 
     `free_energy` and `std_error` are MBAR's; `methods` holds (value, error) of each method. `llc` is λ̂ = nβ (E_β[L] -
     L*) at the ladder's end, `wbic` is E[nL] at β* = 1/log n, None where the ladder does not reach it, and `curve` has
-    F and λ̂ at every rung. nβ L* + F(β) is the free energy of the region itself, in which L* cancels.
+    F and λ̂ at every rung. `step_sizes` (R,) are the kernel's at each rung, `rejections` (R,) the shares of exchanges
+    with the rung below that were refused. nβ L* + F(β) is the free energy of the region itself, in which L* cancels.
     """
 
     free_energy: float
@@ -85,6 +86,8 @@ class FreeEnergyEstimate:
     evaluation: str
     dtype: str
     gradients: int
+    step_sizes: list[float] = field(repr=False, default_factory=list)
+    rejections: list[float] = field(repr=False, default_factory=list)
     trace: LadderTrace | None = field(repr=False, default=None)
 
     @property
@@ -117,9 +120,12 @@ class FreeEnergyEstimate:
                 f"  llc by regression of E[nL] on 1/beta, beta from {r.low:.3g} to {r.high:.3g}: {r.llc:.4g} ± "
                 f"{r.std_error:.2g}, n·L* = {r.center_energy:.6g}"
             )
+        least, steps = min(self.rejections, default=self.rejection), ""
+        if self.step_sizes:
+            steps = f", step sizes {min(self.step_sizes):.2g} to {max(self.step_sizes):.2g}"
         lines.append(
-            f"  exchanges refused at most {self.rejection:.0%}, {self.round_trips} draws of the localizer climbed to "
-            "the top"
+            f"  exchanges refused {least:.0%} to {self.rejection:.0%}, {self.round_trips} draws of the localizer "
+            f"climbed to the top{steps}"
         )
         return "\n".join(lines)
 

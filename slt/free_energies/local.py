@@ -169,6 +169,8 @@ def _ladder(
         evaluation="",
         dtype="",
         gradients=ready.gradients + ready.gradients_per_sweep * trace.loss.shape[1],
+        step_sizes=trace.step_size.tolist(),
+        rejections=trace.rejection.tolist(),
         trace=replace(trace, attributes=attributes),
     )
 

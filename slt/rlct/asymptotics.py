@@ -58,6 +58,20 @@ class AsymptoticFit:
         p = self.probabilities
         return max(p, key=p.__getitem__)
 
+    def probabilities_given(self, value: float) -> dict[int, float]:
+        """Posterior probability of each m where λ is known: that of (λ, m), at λ = value.
+
+        Empty where λ lies beyond 6 standard deviations of everything the fit has.
+        """
+        z = (value - self.mean) / np.sqrt(self.variance)
+        if np.abs(z).min() > 6:
+            return {}
+        log_joint = np.log(self.weight) - 0.5 * z**2 - 0.5 * np.log(self.variance)
+        joint = np.exp(log_joint - log_joint.max())
+        joint /= joint.sum()
+        p = {int(m): float(joint[self.multiplicity == m].sum()) for m in np.unique(self.multiplicity)}
+        return {m: q for m, q in p.items() if q >= 1e-6}
+
     def given(self, m: int) -> tuple[float, float]:
         """Mean and standard deviation of λ given m; NaN if m has no weight."""
         chosen = self.multiplicity == m

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from samplers.errors import InputError
 from slt.llc.estimate import Status
+from slt.rlct.asymptotics import AsymptoticFit
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,21 @@ class RLCTEstimate:
     onset: float
     curve: Curve = field(repr=False)
     volume: VolumeEstimate | None = field(default=None, repr=False)
+    fit: AsymptoticFit | None = field(default=None, repr=False)
+
+    def multiplicity_given(self, learning_coefficient: float) -> dict[int, float]:
+        """Posterior probabilities of m where λ is known: from theory, or because several points share it.
+
+        A large m is hardly told from its neighbours when λ is to be found too, since a little more of one looks like a
+        little less of the other; given λ it often is. Raises InputError where the curve contradicts that λ.
+        """
+        found = self.fit.probabilities_given(learning_coefficient) if self.fit is not None else {}
+        if not found:
+            raise InputError(
+                f"λ = {learning_coefficient:g} contradicts the estimate, {self.learning_coefficient:.4f} ± "
+                f"{self.std_error:.2g}: m is not to be had from it"
+            )
+        return found
 
     def __str__(self) -> str:
         low, high = self.interval

@@ -88,6 +88,7 @@ def estimate_rlct(
         onset=fit.onset,
         curve=curve,
         volume=volumes,
+        fit=fit,
     )
 
 

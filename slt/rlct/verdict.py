@@ -80,10 +80,14 @@ def volume_reasons(fit: AsymptoticFit, volumes: VolumeEstimate | None) -> list[s
     mean, error = fit.given(fit.best)
     gap = abs(volumes.learning_coefficient - mean)
     if gap > 3 * sqrt(error**2 + volumes.std_error**2) + 0.01 * mean:
-        return [
+        said = (
             f"annealing and volumes disagree: λ = {mean:.4f} ± {error:.2g} and {volumes.learning_coefficient:.4f} ± "
             f"{volumes.std_error:.2g} given m = {fit.best}"
-        ]
+        )
+        end = -volumes.log_epsilon[-1]
+        if end < fit.onset:  # 33 nats of volume are few units of log ε where λ is large
+            said += f", but the volumes end at log 1/ε = {end:.0f}, and what decays has decayed from {fit.onset:.0f} on"
+        return [said]
     if volumes.multiplicity_probabilities.get(fit.best, 0.0) < 0.01:
         return [f"annealing and volumes disagree: by volumes m = {fit.best} has probability below 0.01"]
     return []

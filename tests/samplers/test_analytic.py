@@ -1,5 +1,7 @@
 """Analytic potentials: derivatives against closed forms, and what cannot be used is refused in one line."""
 
+import math
+
 import pytest
 import torch
 
@@ -7,7 +9,8 @@ from samplers.analytic import LocalPotential, Tempered
 from samplers.errors import InputError
 from samplers.group_noise import Draws
 from samplers.moves import Curvature, Particles
-from samplers.newton_flow import newton_flow
+from samplers.newton_flow import Flow, newton_flow
+from slt import zoo
 
 ORIGIN = torch.zeros(2, dtype=torch.float64)
 POINTS = torch.tensor([[0.5, 0.25], [-0.3, 1.0], [2.0, -1.5]], dtype=torch.float64)
@@ -26,17 +29,18 @@ def test_derivatives_match_closed_forms():
     expected = torch.stack([2 * y**2 + 12 * x**2, 4 * x * y, 4 * x * y, 2 * x**2], -1).reshape(-1, 2, 2)
     assert torch.allclose(hessian, expected)
     identity = torch.eye(2, dtype=torch.float64).expand(3, -1, -1)
-    third = potential.third_derivatives(POINTS, identity, identity)  # ∇K_xx and ∇K_yy
+    third, summed = potential.third_derivatives(POINTS, identity, identity, 2 * identity)  # ∇K_xx and ∇K_yy
     zero = torch.zeros_like(x)
     assert torch.allclose(third[:, 0], torch.stack([24 * x, 4 * y], -1))
     assert torch.allclose(third[:, 1], torch.stack([4 * x, zero], -1))
+    assert torch.allclose(summed, 2 * third.sum(1))
 
 
 def test_a_constant_hessian_has_no_third_derivative():
     potential = LocalPotential(lambda w: w.square().sum(-1), ORIGIN, 1.0)
     identity = torch.eye(2, dtype=torch.float64).expand(3, -1, -1)
     assert potential.smooth
-    assert float(potential.third_derivatives(POINTS, identity, identity).abs().max()) == 0.0
+    assert all(float(part.abs().max()) == 0.0 for part in potential.third_derivatives(POINTS, *[identity] * 3))
 
 
 def test_overflow_is_an_infinite_potential_with_no_slope():
@@ -52,30 +56,37 @@ def test_rounding_is_that_of_the_point():
     assert float(error.max()) == pytest.approx(2 * 1e-4 * 2.2e-16, rel=0.05)  # K' times the spacing of floats at 1
 
 
-def test_the_flow_has_the_jacobian_of_autograd():
+def flow_at(potential: LocalPotential, t: float, points: torch.Tensor) -> Flow:
+    value, gradient, hessian = potential.value_grad_hessian(points)
+    metric = t * hessian + potential.gamma * torch.eye(points.shape[1], dtype=torch.float64)
+    curvature = Curvature(*torch.linalg.eigh(metric), hessian)
+    return newton_flow(potential, Tempered(t, potential.gamma), Particles(points, value, gradient), curvature)
+
+
+def test_the_flow_has_the_jacobian_of_differences():
     potential = LocalPotential(quartic, ORIGIN, 4.0)
-    density = Tempered(30.0, 4.0)
+    found = flow_at(potential, 30.0, POINTS)
+    for j in range(2):
+        step = torch.zeros(2, dtype=torch.float64)
+        step[j] = 1e-6
+        up, down = flow_at(potential, 30.0, POINTS + step), flow_at(potential, 30.0, POINTS - step)
+        assert torch.allclose(found.jacobian[:, :, j], (up.field - down.field) / 2e-6, rtol=1e-5, atol=1e-7)
 
-    def flow(points):
-        value, gradient, hessian = potential.value_grad_hessian(points)
-        metric = density.t * hessian + density.gamma * torch.eye(2, dtype=torch.float64)
-        return newton_flow(
-            potential, density, Particles(points, value, gradient), Curvature(*torch.linalg.eigh(metric), hessian)
-        )
 
-    # the width c is the median over particles: odd copies of the point keep it where the perturbed one cannot move it
-    for point in POINTS:
-        copies = point.expand(5, -1)
-        found = flow(copies)
-        h = 1e-6
-        for j in range(2):
-            step = torch.zeros(2, dtype=torch.float64)
-            step[j] = h
-            up, down = copies.clone(), copies.clone()
-            up[0] += step
-            down[0] -= step
-            numeric = (flow(up).field[0] - flow(down).field[0]) / (2 * h)
-            assert torch.allclose(found.jacobian[0, :, j], numeric, rtol=1e-5, atol=1e-7)
+@pytest.mark.parametrize("log_t", [25.0, 50.0, 70.0, 100.0])
+def test_the_flow_shrinks_confined_directions_and_no_others_however_far_down(log_t):
+    """Where |v| is t^-½ wide and |u| is 1/√γ, K = |u|² |v|² leaves the volume t^(-3/2): from log t = 50 on the
+    eigenvalues of the three wide directions are nothing but rounding."""
+    t, gamma = math.exp(log_t), 25.0
+    generator = torch.Generator().manual_seed(0)
+    u = torch.randn(64, 3, generator=generator, dtype=torch.float64)
+    u = 0.2 * u / u.norm(dim=-1, keepdim=True)
+    v = torch.randn(64, 3, generator=generator, dtype=torch.float64) * 5 / math.sqrt(2 * t)
+    model = zoo.get("norms-3-3")
+    flow = flow_at(LocalPotential(model.potential, model.center, gamma), t, torch.cat([u, v], 1))
+    points, log_det = flow.carry(1.5)
+    assert torch.allclose(log_det, torch.tensor(-0.5 * 1.5 * 3, dtype=torch.float64), atol=1e-4)
+    assert torch.allclose(points[:, 3:].norm(dim=-1), math.exp(-0.75) * v.norm(dim=-1), rtol=1e-4)
 
 
 @pytest.mark.parametrize(

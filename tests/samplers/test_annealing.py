@@ -47,12 +47,15 @@ def test_energies_and_free_energies_agree_with_quadrature(name, end):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="E[tK] of |u|² |v|² goes wrong beyond log t = 63; cause unknown")
 def test_energies_of_norms_stay_right_far_down():
-    last = anneal("norms-3-3", 70.0, seed=1)[-1]
-    (energy,) = zoo.get("norms-3-3").mean_potential(np.exp([last.log_t]), GAMMA)
-    error = last.mean.std(ddof=1) / math.sqrt(8)
-    assert abs(last.mean.mean() - energy) < 5 * error  # 7 degrees of freedom
+    """Where |u| is of order one the Hessian's small eigenvalues are rounding beside the large ones from log t = 60 on:
+    a flow that takes them at their word loses these particles."""
+    stages = anneal("norms-3-3", 78.0, seed=1)[-8:]
+    model = zoo.get("norms-3-3")
+    energy = model.mean_potential(np.exp([stage.log_t for stage in stages]), GAMMA)
+    mean = np.array([stage.mean for stage in stages])
+    z = (mean.mean(1) - energy) / (mean.std(1, ddof=1) / math.sqrt(8))
+    assert np.abs(z).max() < 5, z  # 7 degrees of freedom
 
 
 @cache
