@@ -3,10 +3,14 @@
 # Each is the module benchmarks/NAME.py, in the order of the page; see benchmarks/harness.py for what such a module has.
 NAMES: tuple[str, ...] = (
     "coverage",
+    "linear_regime",
     "free_energy",
     "rlct_accuracy",
     "polynomial_networks",
+    "polynomial_machine",
+    "deep_linear_llc",
     "deep_linear_samplers",
+    "superposition_polygons",
     "superposition_crossing",
     "transitions",
     "throughput",
