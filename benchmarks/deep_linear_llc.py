@@ -1,7 +1,7 @@
 """λ̂ of deep linear networks against Aoyagi's λ over random architectures, ours and devinterp's on the same weights.
 
-Architectures: 2 to 4 layers, random widths, rank and number of weights (from 1,000 up). Loss: that of the population for
-whitened inputs and unit noise, ½ ‖W_L ... W_1 - C‖², so that any n costs the same. w* is a random point of a component
+Architectures: 2 to 4 layers, random widths, rank and number of weights (from 1,000 up). Loss: that of the population
+for whitened inputs and unit noise, ½ ‖W_L ... W_1 - C‖², so that any n costs the same. w* is a random point of a component
 of {W_L ... W_1 = C} of largest dimension: there λ is half its codimension, Aoyagi's λ, and m is 1.
 
 β = 1/log n throughout. Ours: n = 10⁷ and a γ whose localizing Gaussian reaches 15% of |w*|, HMC. devinterp 1.3.2: its
@@ -88,7 +88,7 @@ def product(layers: Sequence[Tensor]) -> Tensor:
 def ranks(widths: Sequence[int], rank: int) -> list[int]:
     """Ranks of W_1, W_2 W_1, ..., C on a component of largest dimension.
 
-    With M_j = H_j - r its codimension is r (H_0 + H_L - r) + Σ_j (t_{j-1} - t_j)(M_j - t_j), t_0 = M_0 ≥ t_1 ≥ ... ≥ t_L
+    With M_j = H_j - r its codimension is r (H_0 + H_L - r) + Σ_j (t_{j-1} - t_j)(M_j - t_j), t_0 = M_0 ≥ ... ≥ t_L
     = 0 the ranks above r: minimized from the last layer on.
     """
     free = [width - rank for width in widths]

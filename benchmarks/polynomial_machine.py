@@ -8,8 +8,8 @@ vectors, t = nβ. The uniform prior is sampled as θ = 2Φ(z) - 1 with z standar
             temperatures with replica exchange (slt.free_energy), and by plain draws of the prior while those hit it
 
 All truths have λ = 5/2; m is 11, 10, 7 and 1. Exact values come from one-dimensional integrals, coefficient by
-coefficient: a product of k uniforms has the density (-log |c|)^(k-1) / (2 (k-1)!). A coefficient that vanishes in the truth
-gives Z a factor (log t + c)^(k-1), c = -ψ(½), so Z relative to that of the function without vanishing coefficients
+coefficient: a product of k uniforms has the density (-log |c|)^(k-1) / (2 (k-1)!). A coefficient that vanishes in the
+truth gives Z a factor (log t + c)^(k-1), c = -ψ(½), so Z relative to that of the function without vanishing coefficients
 grows as (log t + c)^(m-1) up to a constant.
 """
 
@@ -204,9 +204,9 @@ def tables(measured: dict[str, Any]) -> list[Table]:
                            f"{plain['free_energy'][i]:.3f} ± {plain['error'][i]:.3f}",
                            f"{plain['exact'][i]:.3f}"))  # fmt: skip
         last = item["t"][-1]
-        masses.append((name, str(item["multiplicity"]), f"{last:.0e}",
-                       f"{item['free_energy'][-1]:.2f} ± {item['error'][-1]:.2f}", "", f"{item['exact'][-1]:.3f}"))  # fmt: skip
-    exponents = [(name, f"{found:.2f}", str(expected)) for name, (found, expected) in gains(measured).items()]
+        found = f"{item['free_energy'][-1]:.2f} ± {item['error'][-1]:.2f}"
+        masses.append((name, str(item["multiplicity"]), f"{last:.0e}", found, "", f"{item['exact'][-1]:.3f}"))
+    exponents = [(name, f"{gain:.2f}", str(expected)) for name, (gain, expected) in gains(measured).items()]
     return [
         Table(("t", "E[tK]", "exact"), rows, "Truth zero; λ = 5/2 is its limit."),
         Table(("function", "m", "t", "ladder", "direct sampling", "exact"), masses,

@@ -1,12 +1,12 @@
-"""Toy model of superposition: the k-gons as critical points, their losses, and the learning coefficient at three of them.
+"""Toy model of superposition: the k-gons as critical points, their losses, and λ at three of them.
 
 Lengths l*, biases b* and losses L come from Newton's method on the loss of the high-sparsity limit
 (slt.zoo.superposition); the rank of its Hessian at the k-gon gives λ = rank/2 where the loss is Morse-Bott. λ̂ is HMC's
 at t = nβ = 10⁷ with γ = 10⁴: a localizer of standard deviation 0.01, inside of the nearest kink, which is 1/12 away for
 the live bias of the 5+-gon.
 
-Where the posterior passes from the 5-gon to the 6-gon: their formula here, the sampled crossing from the stored result of
-`superposition_crossing`.
+Where the posterior passes from the 5-gon to the 6-gon: their formula here, the sampled crossing from the stored result
+of `superposition_crossing`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 ABOUT = About(
     title="Toy model of superposition: the k-gons and their learning coefficients",
-    claim="The table of critical points; λ = 7 at the 5-gon and 17/2 at the 5+-gon and the 6-gon, also by sampling; the "
-    "posterior's crossing from 5-gon to 6-gon.",
+    claim="The table of critical points; λ = 7 at the 5-gon and 17/2 at the 5+-gon and the 6-gon, also by sampling; "
+    "the posterior's crossing from 5-gon to 6-gon.",
     source="Chen, Lau, Mendel, Wei & Murfet 2023",
     target="l*, b* to 1e-4, L to 1e-5, Hessian ranks exact, λ̂ at c = 6 within 5%, crossing by formula at n = 601 ± 1.",
     criterion="Reproduced if all five hold; partly if some do.",
