@@ -1,8 +1,8 @@
 """λ̂ of deep linear networks against Aoyagi's λ over random architectures, ours and devinterp's on the same weights.
 
 Architectures: 2 to 4 layers, random widths, rank and number of weights (from 1,000 up). Loss: that of the population
-for whitened inputs and unit noise, ½ ‖W_L ... W_1 - C‖², so that any n costs the same. w* is a random point of a component
-of {W_L ... W_1 = C} of largest dimension: there λ is half its codimension, Aoyagi's λ, and m is 1.
+for whitened inputs and unit noise, ½ ‖W_L ... W_1 - C‖², so that any n costs the same. w* is a random point of a
+component of {W_L ... W_1 = C} of largest dimension: there λ is half its codimension, Aoyagi's λ, and m is 1.
 
 β = 1/log n throughout. Ours: n = 10⁷ and a γ whose localizing Gaussian reaches 15% of |w*|, HMC. devinterp 1.3.2: its
 authors' γ = 1 and n = 10⁶, SGLD from w*, all of the loss in every step (on H_0 whitened inputs the mean loss is the

@@ -9,8 +9,8 @@ vectors, t = nβ. The uniform prior is sampled as θ = 2Φ(z) - 1 with z standar
 
 All truths have λ = 5/2; m is 11, 10, 7 and 1. Exact values come from one-dimensional integrals, coefficient by
 coefficient: a product of k uniforms has the density (-log |c|)^(k-1) / (2 (k-1)!). A coefficient that vanishes in the
-truth gives Z a factor (log t + c)^(k-1), c = -ψ(½), so Z relative to that of the function without vanishing coefficients
-grows as (log t + c)^(m-1) up to a constant.
+truth gives Z a factor (log t + c)^(k-1), c = -ψ(½), so Z relative to that of the function without vanishing
+coefficients grows as (log t + c)^(m-1) up to a constant.
 """
 
 from __future__ import annotations

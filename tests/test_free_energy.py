@@ -22,7 +22,7 @@ from slt.free_energies.local import free_energy_of_potential
 from slt.free_energies.methods import HUGE, METHODS, excess, mbar, stepping_stone, thermodynamic_integration
 from slt.free_energies.pymbar_reference import check_with_pymbar, mbar_by_pymbar
 from slt.free_energies.temperature_curve import curve_of, find_plateau, regress
-from slt.free_energies.verdict import judge_ladder, read_methods
+from slt.free_energies.verdict import judge_ladder, read_methods, regression_reasons
 from slt.linearized import Linearized, gauss_newton_eigenvalues
 
 BETA = np.concatenate([[0.0], np.geomspace(1e-3, 1.0, 14)])
@@ -37,6 +37,18 @@ def exact_draws(dimension: int, n: float, seed: int, replicas: int = 4, draws: i
 
 def exact_free_energy(dimension: int, n: float) -> np.ndarray:
     return 0.5 * dimension * np.log1p(n * BETA)
+
+
+@pytest.mark.parametrize(("excess_of_center", "said"), [(0.0, False), (4.0, True), (-4.0, False)])
+def test_a_loss_at_w_star_above_the_lowest_is_told_by_the_regression(excess_of_center, said):
+    """V less a constant: the slope of E[nL] on 1/β stays, the paired mean falls by β times the constant."""
+    v = exact_draws(6, 1e5, seed=0, draws=2000) - excess_of_center
+    curve = curve_of(v, BETA, mbar(v, BETA))
+    regression = regress(curve, v, 0.3, 0.0)
+    assert regression is not None
+    assert abs(regression.llc - 3.0) < 4 * regression.std_error
+    assert bool(regression_reasons(regression, curve, 0.3)) is said
+    assert regression_reasons(None, curve, 0.3) == []
 
 
 @pytest.mark.parametrize("method", METHODS)

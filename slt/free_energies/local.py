@@ -26,7 +26,7 @@ from slt.free_energies.methods import (
     thermodynamic_integration,
 )
 from slt.free_energies.temperature_curve import Curve, Plateau, curve_of, find_plateau, regress
-from slt.free_energies.verdict import judge_ladder, read_methods
+from slt.free_energies.verdict import judge_ladder, read_methods, regression_reasons
 from slt.llc.verdict import MAX_RHAT, MIN_ESS
 from slt.progress import Progress, show_progress
 from slt.settings import Settings, default_gamma
@@ -126,9 +126,11 @@ def _ladder(
     readings = read_methods(answers)
     head = readings[0].summary
     curve = curve_of(v, trace.beta, answers[0])
-    status, reasons = judge_ladder(trace, v, readings, _wanted(head.mean, options), stopped)
     plateau = find_plateau(curve, v)
     around = curve.beta[-1] if wbic_beta is None else wbic_beta
+    regression = regress(curve, v, around, n * center_loss)
+    concerns = regression_reasons(regression, curve, around)
+    status, reasons = judge_ladder(trace, v, readings, _wanted(head.mean, options), stopped, concerns)
     star = None if wbic_beta is None else int(np.abs(curve.beta - wbic_beta).argmin())
     half = 1.96 * readings[0].std_error
     attributes = {"n": n, "beta": beta, "gamma": gamma, "seed": options.seed, "center_loss": center_loss}
@@ -151,7 +153,7 @@ def _ladder(
         wbic_beta=wbic_beta,
         wbic_llc=None if star is None else float(curve.llc[star]),
         plateau=plateau,
-        regression=regress(curve, v, around, n * center_loss),
+        regression=regression,
         terms=_terms(n * beta, center_loss, head.mean, multiplicity, curve, plateau, star),
         curve=curve,
         rungs=len(trace.beta),

@@ -1,5 +1,6 @@
 """The verdict on a ladder: whether its methods agree, what is wrong with it, whether its free energy can be used."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,11 +8,13 @@ import numpy as np
 from samplers.ladder_trace import LadderTrace
 from slt.diagnostics import MeanSummary, summarize_mean
 from slt.free_energies.methods import Array, FreeEnergies
+from slt.free_energies.temperature_curve import Curve, Regression
 from slt.llc.estimate import Status
 from slt.llc.verdict import BELOW_CENTER_NATS, BELOW_CENTER_SHARE, HOPELESS_RHAT, MAX_RHAT, MIN_ESS
 
 MAX_REJECTION = 0.9  # of an exchange: above it neighbouring rungs hardly overlap
 MAX_DISAGREEMENT = 4.0  # standard errors of the difference between two methods
+NOTABLE_GAP = 0.05  # of λ̂, between its regression and its mean
 IMMATERIAL = 0.01  # nats: a smaller difference between two methods is none
 
 
@@ -53,13 +56,19 @@ def read_methods(answers: list[FreeEnergies]) -> list[MethodReading]:
 
 
 def judge_ladder(
-    trace: LadderTrace, v: Array, readings: list[MethodReading], wanted: float, stopped: str | None
+    trace: LadderTrace,
+    v: Array,
+    readings: list[MethodReading],
+    wanted: float,
+    stopped: str | None,
+    concerns: Sequence[str] = (),
 ) -> tuple[Status, list[str]]:
     """Status and reasons. 'failed': there is no usable number; 'warning': there is one, with what stands against it.
 
-    `v` is n (L - L*) after warm-up, `wanted` the error asked for, `stopped` the budget that ended the run before it.
+    `v` is n (L - L*) after warm-up, `wanted` the error asked for, `stopped` the budget that ended the run before it,
+    `concerns` further reasons for a warning.
     """
-    failed, warnings = [], []
+    failed, warnings = [], list(concerns)
     head = readings[0]
     summary = head.summary
     if trace.replicas == 1:
@@ -90,6 +99,27 @@ def judge_ladder(
         )
     warnings += _below(trace, v)
     return ("failed" if failed else "warning" if warnings else "ok"), failed + warnings
+
+
+def regression_reasons(regression: Regression | None, curve: Curve, around: float) -> list[str]:
+    """Where λ̂ by regression on 1/β, which needs no L(w*), is above the paired mean nβ (E[L] - L(w*)) at β = `around`.
+
+    An L(w*) that is not the lowest loss of the region lowers the mean and leaves the slope as it is. A slope *below*
+    the mean is no contradiction: λ̂ grows with β then, as it does wherever there is no plateau.
+    """
+    if regression is None:
+        return []
+    k = int(np.abs(np.log(curve.beta / around)).argmin())
+    mean, error = float(curve.llc[k]), float(np.hypot(regression.std_error, curve.llc_error[k]))
+    gap = regression.llc - mean
+    if gap <= max(MAX_DISAGREEMENT * error, NOTABLE_GAP * abs(mean)):
+        return []
+    by_slope, by_mean = f"{regression.llc:.4g} ± {regression.std_error:.2g}", f"{mean:.4g} ± {curve.llc_error[k]:.2g}"
+    return [
+        f"llc by regression over temperatures, {by_slope}, is above the paired mean {by_mean} at beta = "
+        f"{curve.beta[k]:.3g}: L(w*) is not the lowest loss of the region, so w* is not a local minimum: train "
+        "further, use a larger gamma, or read llc off the regression"
+    ]
 
 
 def _below(trace: LadderTrace, v: Array) -> list[str]:
