@@ -32,6 +32,8 @@ def explain(options: Settings, ready: WarmedUp, name: str, preconditioner: str, 
             said.append(f"step_size = {ready.step_size:.3g}: from {why}, after {ready.gradients} gradients of warm-up")
     if options.warmup is None and name != "nuts":
         said.append(f"warmup = {trace.warmup} more draws left out: the rest has the most effective draws")
+    if options.thin is None and name != "nuts":
+        said.append("thin = 1: a mean over all draws is better than one over some of them, however they correlate")
     if options.draws is None and name == "nuts":
         said.append(f"draws = {trace.draws}: what NUTS makes in one piece")
     elif options.draws is None:
