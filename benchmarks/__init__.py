@@ -10,7 +10,11 @@ NAMES: tuple[str, ...] = (
     "polynomial_networks",
     "deep_linear_samplers",
     "superposition_crossing",
+    "superposition_training",
     "transitions",
+    "online_detection",
+    "series_speed",
+    "tracker_overhead",
     "throughput",
     "memory",
 )
