@@ -14,7 +14,11 @@ NAMES: tuple[str, ...] = (
     "deep_linear_samplers",
     "superposition_polygons",
     "superposition_crossing",
+    "superposition_training",
     "transitions",
+    "online_detection",
+    "series_speed",
+    "tracker_overhead",
     "throughput",
     "memory",
 )

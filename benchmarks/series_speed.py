@@ -1,16 +1,14 @@
 """How fast a series is: `slt track` against one `slt estimate` after the other, whole processes with their start-up.
 
-    python -m benchmarks.series_speed --checkpoints runs/digits
-
-takes the folder that `examples/digits/train.py` writes. The separate runs are timed on every tenth checkpoint, at the
+The digits series is that of `examples/digits/train.py`. The separate runs are timed on every tenth checkpoint, at the
 series' γ, and scaled up. Seconds by the clock mean something on an idle machine only, those of processors on any. Then
 a really small network (178 weights, 40 checkpoints), its chains in one batch and one checkpoint after the other, in one
-process: processor seconds, and whether the results are the same. Table on standard output, figures in
-benchmarks/results/series_speed.json.
+process: processor seconds, and whether the results are the same.
 """
 
+from __future__ import annotations
+
 import argparse
-import json
 import resource
 import subprocess
 import sys
@@ -18,6 +16,7 @@ import tempfile
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -26,9 +25,20 @@ from safetensors.torch import save_file
 
 import slt
 import slt.series.tracking
+from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
 
-RESULTS = Path(__file__).parent / "results" / "series_speed.json"
-DIGITS = Path(__file__).parent.parent / "examples" / "digits" / "task.py"
+MINUTES, RATIO, PRECISE = 5, 5.0, 0.05
+ABOUT = About(
+    title="Speed of a series of checkpoints",
+    claim="`slt track` on the 60 checkpoints of the digits MLP takes minutes, and much less than separate estimates.",
+    source="README, 'A series of checkpoints'",
+    target=f"60 checkpoints to {PRECISE:.0%} each in under {MINUTES} minutes on 2 cores, and at least {RATIO:g} times "
+    "faster than 60 runs of `slt estimate`; the same bits however the work is spread.",
+    criterion="Reproduced if all hold, partly if some. The ratio is that of processor seconds.",
+    duration="1 hour",
+)
+EXAMPLE = Path(__file__).parent.parent / "examples" / "digits"
+DIGITS = EXAMPLE / "task.py"
 EVERY = 10
 SMALL_TASK = """
 import torch
@@ -54,10 +64,13 @@ def seconds(*arguments: str) -> tuple[float, float]:
     return time.perf_counter() - started, spent
 
 
-def digits(checkpoints: Path) -> dict[str, float]:
+def digits(given: Path | None) -> dict[str, float]:
     """Seconds of the series with one and two workers, and of as many separate runs."""
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
+        checkpoints = given or Path(folder) / "digits"
+        if given is None:
+            subprocess.check_call([sys.executable, str(EXAMPLE / "train.py"), "--output", str(checkpoints)])
         for workers in (1, 2):
             run = f"{folder}/{workers}"
             found[f"track_{workers}"], found[f"track_{workers}_cpu"] = seconds(
@@ -66,20 +79,20 @@ def digits(checkpoints: Path) -> dict[str, float]:
         first, second = (slt.read_trajectory(f"{folder}/{workers}") for workers in (1, 2))
         error = np.abs(first.std_error / first.llc)[first.usable]
         scale = ["--gamma", repr(first.gamma), "--beta", repr(first.beta)]
+        files = sorted(checkpoints.glob("*.safetensors"))
+        sample = [seconds("estimate", str(DIGITS), str(path), *scale) for path in files[EVERY // 2 :: EVERY]]
     found |= {
         "checkpoints": len(first.step),
         "usable": int(first.usable.sum()),
-        "within_5_percent": int((error <= 0.05).sum()),
+        "within_5_percent": int((error <= PRECISE).sum()),
         "same_with_two_workers": bool(np.array_equal(first.llc, second.llc, equal_nan=True)),
     }
-    files = sorted(checkpoints.glob("*.safetensors"))
-    sample = [seconds("estimate", str(DIGITS), str(path), *scale) for path in files[EVERY // 2 :: EVERY]]
     found["separate"], found["separate_cpu"] = (float(x) * len(files) for x in np.mean(sample, axis=0))
     found |= {f"ratio_{workers}": found["separate"] / found[f"track_{workers}"] for workers in (1, 2)}
     return found | {"ratio_cpu": found["separate_cpu"] / found["track_1_cpu"]}
 
 
-def small() -> dict[str, float]:
+def small(checkpoints: int, last: int) -> dict[str, float]:
     """Processor seconds of a small network's series in one batch of chains, and one checkpoint after the other."""
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -89,8 +102,8 @@ def small() -> dict[str, float]:
         torch.manual_seed(0)
         network, (x, y) = slt.load_task(folder / "task.py").model, task.data
         optimizer = torch.optim.SGD(network.parameters(), lr=0.5)
-        steps = {*np.geomspace(10, 4000, 40).round().astype(int).tolist()}
-        for step in range(4001):
+        steps = {*np.geomspace(10, last, checkpoints).round().astype(int).tolist()}
+        for step in range(last + 1):
             if step in steps:
                 save_file(network.state_dict(), folder / f"step_{step:06d}.safetensors")
             optimizer.zero_grad()
@@ -109,19 +122,40 @@ def small() -> dict[str, float]:
     return found | {"ratio": found["alone"] / found["together"]}
 
 
-def main() -> None:
-    """The benchmark."""
-    parser = argparse.ArgumentParser(description="Seconds of a series, and of separate estimates.")
-    parser.add_argument("--checkpoints", type=Path, required=True, help="what examples/digits/train.py wrote")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    found = {"digits": digits(arguments.checkpoints), "small": small()}
-    RESULTS.write_text(json.dumps(found, indent=2) + "\n")
-    for name, figures in found.items():
-        print(name)
-        for what, value in figures.items():
-            print(f"  {what:24s} {value:8.2f}" if isinstance(value, float) else f"  {what:24s} {value!s:>8s}")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoints", type=Path, help="what examples/digits/train.py wrote; default: it is run")
 
 
-if __name__ == "__main__":
-    main()
+def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
+    if quick:
+        return {"digits": None, "small": kept("small", small, 4, 200)}
+    return {"digits": kept("digits", digits, options.checkpoints), "small": kept("small", small, 40, 4000)}
+
+
+def judge(measured: dict[str, Any]) -> Verdict:
+    small, digits = measured["small"], measured["digits"]
+    checks = [(f"the same bits in one batch of chains: {small['same']}", small["same"])]
+    if digits:
+        took, ratio, precise = digits["track_2"] / 60, digits["ratio_cpu"], digits["within_5_percent"]
+        checks += [
+            (f"{took:.1f} minutes on 2 cores (under {MINUTES})", took < MINUTES),
+            (f"{ratio:.1f} times faster than separate runs (at least {RATIO:g})", ratio >= RATIO),
+            (f"{precise} of {digits['checkpoints']} to {PRECISE:.0%} (all)", precise == digits["checkpoints"]),
+            (f"the same bits with two workers: {digits['same_with_two_workers']}", digits["same_with_two_workers"]),
+        ]
+    return verdict_of(checks)
+
+
+def tables(measured: dict[str, Any]) -> list[Table]:
+    found, digits, rows = measured["small"], measured["digits"], []
+    if digits:
+        rows = [
+            ("digits, slt track, 1 worker", f"{digits['track_1']:.0f}", f"{digits['track_1_cpu']:.0f}"),
+            ("digits, slt track, 2 workers", f"{digits['track_2']:.0f}", f"{digits['track_2_cpu']:.0f}"),
+            ("digits, separate runs", f"{digits['separate']:.0f}", f"{digits['separate_cpu']:.0f}"),
+        ]
+    rows += [
+        ("178 weights, chains in one batch", "", f"{found['together']:.1f}"),
+        ("178 weights, one by one", "", f"{found['alone']:.1f}"),
+    ]
+    return [Table(("what", "seconds by the clock", "processor seconds"), rows)]

@@ -1,34 +1,33 @@
 """Toy model of superposition, c = 6: training runs that jump from one polygon to another, and what λ̂ says of the jumps.
 
 f(x) = ReLU(WᵀWx + b), W in R^(2×6), x = μ e_i, loss |x - f(x)|² per sample, no further ½ (Chen, Lau, Mendel, Wei &
-Murfet 2023). Every run: n = 1000 samples, batches of 20, learning rate 0.005, 4,500 epochs, from near a 4-gon; all runs
-are rows of one batch. λ̂ of each run's checkpoints by `slt.track`, at one γ and β for all.
+Murfet 2023). Every run: n = 1000 samples, batches of 20, learning rate 0.005, 4,500 epochs; all runs are rows of one
+batch. They start near a 4-gon whose two free columns are not small, so that many pass by a saddle. λ̂ of each run's
+checkpoints, log-spaced, by `slt.track`, at one γ and β for all.
 
 Labels come from the loss alone: the closed form of the population's loss (`slt.zoo.superposition`), smoothed over a few
-epochs, holds the level of a critical point where it stays within 2.5% of it for 20 epochs; where a level gives way to
-another, there is a jump. What comes before the first level is the way down from the start, and counts neither as a
-jump nor as a false alarm. A detected transition is right if it lies within 2 checkpoints of a jump, each jump counted
-once. The lead is that of `slt.find_transitions`: by how many steps half of λ̂'s change is done before half of the
-loss's; its interval over runs is a bootstrap of the mean over the matched jumps.
+epochs, holds the level of a critical point where it stays within 1.5% of it for 20 epochs during which the age of the
+run grows by a factor of 1.4, two checkpoints. Where a level gives way to another, there is a jump, from the epoch that
+leaves the one to the epoch that reaches the other. The series begins where the first level is held: what comes before
+is the way down from the start. More runs are trained than are followed, for in most of them nothing happens once a
+level is held: followed are the first ones with a jump, and the first ones without. Settings and labels were chosen on
+the runs of seed 1000.
 
-    python -m benchmarks.superposition_training [--runs 20] [--output benchmarks/results/superposition_training.json]
-
-No results are kept: in a trial, stopped after 8 of 20 runs, 2 of 7 jumps were matched. `DRAWS`, `GAMMA`
-and the labels are first guesses.
-
-The training takes a minute, the 36 estimates of a run about ten seconds. Estimates are kept in --work, so that a second
-call goes on from there.
+A detected transition is right if its middle lies in a jump, or within 2 checkpoints of it; each jump and each
+transition counts once; a transition of λ̂ at constant loss is a false alarm here. The lead is the epoch at which half
+of the jump's change of log loss is done, less the one at which half of λ̂'s change is; its interval is a bootstrap over
+the matched pairs.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
 import time
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -36,16 +35,33 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import slt
+from benchmarks.harness import About, Kept, Table, Verdict
+from slt.trajectory import Trajectory
+from slt.transitions.detection import LEAST
 from slt.zoo.superposition import polygon, superposition_loss
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+GOOD, FAIR = 0.8, 0.5  # F1
+ABOUT = About(
+    title="Toy model of superposition: jumps during training",
+    claim="The transitions found in λ̂ of a training run are the jumps of its loss from one polygon to another.",
+    source="Chen, Lau, Mendel, Wei & Murfet 2023; the labels are ours, of the loss alone",
+    target="F1 of at least 0.8 over at least 20 runs; the lead of λ̂ over the loss with its interval, either sign.",
+    criterion=f"Reproduced if F1 is at least {GOOD} over at least 20 runs; partly if it is at least {FAIR}.",
+    duration="6 minutes",
+)
 COLUMNS, SAMPLES, BATCH, RATE, EPOCHS = 6, 1000, 20, 0.005, 4500
-START_PLUS, SPREAD = 2, 0.3  # starting points: a 4++-gon, and noise
+START_PLUS, SPREAD, FREE_SPREAD = 2, 0.05, 0.4  # starting points: a 4++-gon, and noise; in its two zero columns, more
 GAMMA = 1 / 0.3**2  # the localizing Gaussian reaches 0.3 in each weight
-FIRST, CHECKPOINTS = 8, 36  # log-spaced epochs
-DRAWS = 60  # of each of 8 chains
+TRAINED, WITH_JUMP, WITHOUT_JUMP = 40, 13, 7  # runs: trained, and followed of those with and without a jump
+FIRST, CHECKPOINTS = 10, 36  # log-spaced epochs
+DRAWS = 80  # of each of 8 chains
 SMOOTHING = 5  # epochs
-WITHIN, HELD = 0.025, 20  # of a critical point's loss, for that many epochs: then its level is held
-MARGIN = 2  # checkpoints
+WITHIN = 0.015  # of a critical point's loss
+HELD, HELD_EPOCHS = 1.4, 20  # for how long: as the ratio of epochs, and as their number
+MARGIN = 2.0  # checkpoints
 LEVELS = {
     name: float(superposition_loss(polygon(sides, COLUMNS, plus), COLUMNS))
     for name, sides, plus in (("4", 4, 0), ("4+", 4, 1), ("4++", 4, 2), ("5", 5, 0), ("5+", 5, 1), ("6", 6, 0))
@@ -64,23 +80,24 @@ class Autoencoder(nn.Module):
         return torch.relu(x @ self.weight.T @ self.weight + self.bias)
 
 
-def samples(seed: int) -> Tensor:
+def samples(rng: torch.Generator) -> Tensor:
     """(1000, 6): one feature each, uniform in size."""
-    rng = torch.Generator().manual_seed(seed)
     x = torch.zeros(SAMPLES, COLUMNS)
     x[torch.arange(SAMPLES), torch.randint(COLUMNS, (SAMPLES,), generator=rng)] = torch.rand(SAMPLES, generator=rng)
     return x
 
 
-def train(runs: int, seed: int) -> tuple[Tensor, Tensor]:
+def train(runs: int, epochs: int, seed: int) -> tuple[Tensor, Tensor]:
     """Weights (runs, epochs + 1, 18) after every epoch, and the data (1000, 6), by minibatch SGD, all runs at once."""
     rng = torch.Generator().manual_seed(seed)
-    x = samples(seed)
-    w = polygon(4, COLUMNS, START_PLUS).float() + SPREAD * torch.randn(runs, 3 * COLUMNS, generator=rng)
-    history = torch.empty(runs, EPOCHS + 1, 3 * COLUMNS)
+    x = samples(rng)
+    spread = torch.full((3, COLUMNS), SPREAD)
+    spread[:2, 4:] = FREE_SPREAD
+    w = polygon(4, COLUMNS, START_PLUS).float() + spread.flatten() * torch.randn(runs, 3 * COLUMNS, generator=rng)
+    history = torch.empty(runs, epochs + 1, 3 * COLUMNS)
     history[:, 0] = w
-    weight, bias = w[:, : 2 * COLUMNS].reshape(runs, 2, COLUMNS).contiguous(), w[:, 2 * COLUMNS :].clone()
-    for epoch in range(1, EPOCHS + 1):
+    weight, bias = w[:, : 2 * COLUMNS].reshape(runs, 2, COLUMNS).clone(), w[:, 2 * COLUMNS :].clone()
+    for epoch in range(1, epochs + 1):
         order = torch.rand(runs, SAMPLES, generator=rng).argsort(1)
         for batch in x[order].split(BATCH, dim=1):
             hidden = batch @ weight.mT
@@ -95,7 +112,7 @@ def train(runs: int, seed: int) -> tuple[Tensor, Tensor]:
 
 def jumps(loss: np.ndarray) -> tuple[int, list[dict[str, Any]]]:
     """The epoch from which a level of the loss (epochs + 1,) is held for the first time; and where one that is held
-    gives way to another: the epoch at which half of the way is done, in log loss, and the two levels' names.
+    gives way to another: the epochs that leave it, reach the other, and have half of the way done, in log loss.
     """
     names, levels = list(LEVELS), np.log(list(LEVELS.values()))
     smooth = np.convolve(np.log(np.pad(loss, SMOOTHING // 2, mode="edge")), np.ones(SMOOTHING) / SMOOTHING, "valid")
@@ -103,156 +120,193 @@ def jumps(loss: np.ndarray) -> tuple[int, list[dict[str, Any]]]:
     level = np.where(away.min(1) < WITHIN, away.argmin(1), -1)
     starts = np.flatnonzero(np.diff(level, prepend=-2))
     ends = [*starts[1:], len(level)]
-    held = [(a, b, level[a]) for a, b in zip(starts, ends, strict=True) if b - a >= HELD and level[a] >= 0]
+    spans = zip(starts, ends, strict=True)
+    long = [(a, b) for a, b in spans if b - a >= HELD_EPOCHS and b >= HELD * a]
+    held = [(a, b, level[a]) for a, b in long if level[a] >= 0]
     found = []
     for (_, left, before), (arrived, _, after) in itertools.pairwise(held):
         if before != after:
             half, sign = 0.5 * (levels[before] + levels[after]), np.sign(levels[after] - levels[before])
-            epoch = int(left) + int(((smooth[left : arrived + 1] - half) * sign >= 0).argmax())
-            found.append({"epoch": epoch, "from": names[before], "to": names[after]})
+            middle = int(left) + int(((smooth[left : arrived + 1] - half) * sign >= 0).argmax())
+            found.append(
+                {"start": int(left), "middle": middle, "end": int(arrived)}
+                | {"from": names[before], "to": names[after]}
+            )
     return (int(held[0][0]) if held else len(loss)), found
 
 
-def matched(middles: list[float], truth: list[float], steps: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs of detected and true, nearest first, within the margin in checkpoints; each is used once."""
-    place = lambda step: float(np.interp(step, steps, np.arange(len(steps))))  # noqa: E731
-    pairs = sorted((abs(place(a) - place(b)), i, j) for i, a in enumerate(middles) for j, b in enumerate(truth))
+def matched(middles: list[float], truth: list[dict[str, Any]], steps: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of detected and true, nearest first: middles in a jump or within the margin in checkpoints; once each."""
+
+    def place(step: float) -> float:
+        return float(np.interp(math.log(step), np.log(steps), np.arange(len(steps))))
+
+    pairs = sorted(
+        (abs(place(middle) - place(jump["middle"])), i, j)
+        for i, middle in enumerate(middles)
+        for j, jump in enumerate(truth)
+        if place(jump["start"]) - MARGIN <= place(middle) <= place(jump["end"]) + MARGIN
+    )
     kept: list[tuple[int, int]] = []
-    for distance, i, j in pairs:
-        if distance <= MARGIN and i not in [a for a, _ in kept] and j not in [b for _, b in kept]:
+    for _, i, j in pairs:
+        if i not in [a for a, _ in kept] and j not in [b for _, b in kept]:
             kept.append((i, j))
     return kept
 
 
-def checkpoint_epochs() -> np.ndarray:
+def checkpoint_epochs(epochs: int, count: int) -> np.ndarray:
     """Log-spaced."""
-    return np.unique(np.geomspace(FIRST, EPOCHS, CHECKPOINTS).round().astype(int))
+    return np.unique(np.geomspace(FIRST, epochs, count).round().astype(int))
 
 
-def follow(number: int, history: Tensor, x: Tensor, work: Path) -> dict[str, Any]:
-    """One run: labels from its loss, λ̂ of its checkpoints, transitions."""
-    population = superposition_loss(history[number].double(), COLUMNS).numpy()
-    epochs = checkpoint_epochs()
-    folder = work / f"run_{number:02d}"
-    (folder / "series").mkdir(parents=True, exist_ok=True)
-    for epoch in epochs:
-        w = history[number, epoch]
-        state = {"weight": w[: 2 * COLUMNS].reshape(2, COLUMNS).contiguous(), "bias": w[2 * COLUMNS :].contiguous()}
-        save_file(state, folder / "series" / f"step_{epoch:06d}.safetensors")
+def chosen(labels: list[tuple[int, list[dict[str, Any]]]], last: int, with_jump: int, without: int) -> list[int]:
+    """The first runs with a jump and the first without one, of those that hold a level in time."""
+    settled = [number for number, (epoch, _) in enumerate(labels) if epoch < last / 4]
+    some = [number for number in settled if labels[number][1]][:with_jump]
+    return sorted(some + [number for number in settled if not labels[number][1]][:without])
+
+
+def estimates(history: Tensor, x: Tensor, epochs: np.ndarray, draws: int) -> dict[str, Any]:
+    """λ̂ of one run's checkpoints (epochs + 1, 18)."""
     task = slt.Task(Autoencoder(), (x, x), slt.gaussian_loss(0.5))  # |y - f|² is ½|y - f|²/σ² at σ² = ½
-    started = time.process_time()
-    curve = slt.track(task, folder / "series", folder / "llc", gamma=GAMMA, draws=DRAWS, progress=False)
-    seconds = time.process_time() - started
-    settled, truth = jumps(population)
-    found = slt.find_transitions(curve) if curve.usable.sum() >= 5 else []
-    found = [item for item in found if item.middle > settled]  # before it, the run comes down from where it began
-    pairs = matched([item.middle for item in found], [jump["epoch"] for jump in truth], curve.step)
+    with TemporaryDirectory() as folder:
+        for epoch in epochs:
+            w = history[epoch].clone()
+            state = {"weight": w[: 2 * COLUMNS].reshape(2, COLUMNS), "bias": w[2 * COLUMNS :].clone()}
+            save_file(state, Path(folder) / f"step_{epoch:06d}.safetensors")
+        started = time.process_time()
+        curve = slt.track(task, folder, Path(folder) / "run", gamma=GAMMA, draws=draws, progress=False)
+    values = {name: getattr(curve, name) for name in ("step", "llc", "std_error", "chain_llc")}
+    return values | {"status": list(curve.status), "cpu_seconds": time.process_time() - started}
+
+
+def follow(number: int, seen: dict[str, Any], loss: np.ndarray, truth: list[dict[str, Any]]) -> dict[str, Any]:
+    """One run's transitions beside its labels."""
+    step = np.array(seen["step"])
+    columns = {name: np.array(seen[name], dtype=float) for name in ("llc", "std_error", "chain_llc")}
+    curve = Trajectory(step=step, loss=loss[step], status=tuple(seen["status"]), **columns)
+    found = slt.find_transitions(curve) if curve.usable.sum() >= LEAST else []
+    kept = ("start", "middle", "end", "change", "confidence", "loss")
     return {
         "run": number,
-        "seconds": seconds,
-        "step": curve.step.tolist(),
-        "llc": curve.llc.tolist(),
-        "std_error": curve.std_error.tolist(),
-        "status": list(curve.status),
-        "loss": population[curve.step].tolist(),
-        "settled": settled,
+        **{name: seen[name] for name in ("step", "llc", "std_error", "status", "cpu_seconds")},
+        "loss": loss[step],
         "jumps": truth,
-        "transitions": [item.to_dict() for item in found],
-        "matched": pairs,
+        "transitions": [{name: item.to_dict()[name] for name in kept} for item in found],
+        "matched": matched([item.middle for item in found], truth, step),
     }
 
 
-def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """F1 over all runs, and the lead over the matched jumps with a 90% bootstrap interval of its mean and median."""
-    hits = sum(len(run["matched"]) for run in runs)
-    said, true = sum(len(run["transitions"]) for run in runs), sum(len(run["jumps"]) for run in runs)
-    leads = [
-        run["transitions"][i]["lead"] for run in runs for i, _ in run["matched"]
-        if run["transitions"][i]["lead"] is not None
-    ]  # fmt: skip
-    rng = np.random.default_rng(0)
-    again = rng.choice(leads, (2000, len(leads))) if leads else np.full((1, 1), math.nan)
-    usable = sum(status in ("ok", "warning") for run in runs for status in run["status"])
+def scores(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Precision, recall and F1 over all runs."""
+    hits, said, true = (sum(len(run[name]) for run in runs) for name in ("matched", "transitions", "jumps"))
     return {
-        "runs": len(runs),
-        "gamma": GAMMA,
-        "estimates": sum(len(run["status"]) for run in runs),
-        "usable": usable,
-        "cpu_seconds": sum(run["seconds"] for run in runs),
         "jumps": true,
         "detected": said,
         "matched": hits,
-        "precision": hits / said if said else math.nan,
-        "recall": hits / true if true else math.nan,
-        "f1": 2 * hits / (said + true) if said + true else math.nan,
-        "leads": leads,
-        "lead_mean": float(np.mean(leads)) if leads else math.nan,
-        "lead_mean_interval": np.quantile(again.mean(1), [0.05, 0.95]).tolist(),
-        "lead_median": float(np.median(leads)) if leads else math.nan,
-        "lead_median_interval": np.quantile(np.median(again, 1), [0.05, 0.95]).tolist(),
+        "precision": hits / said if said else None,
+        "recall": hits / true if true else None,
+        "f1": 2 * hits / (said + true) if said + true else None,
     }
 
 
-def draw(runs: list[dict[str, Any]], path: Path) -> None:
-    """Loss and λ̂ of the first runs, jumps and transitions marked."""
-    import matplotlib
+def lead(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """By how much λ̂ leads the loss over the matched pairs, in epochs and as the log of the ratio of epochs: means with
+    90% bootstrap intervals."""
+    pairs = [(run["jumps"][j], run["transitions"][i]) for run in runs for i, j in run["matched"]]
+    if not pairs:
+        return {"pairs": 0}
+    epochs = np.array([jump["middle"] - item["middle"] for jump, item in pairs])
+    ratios = np.array([math.log(jump["middle"] / item["middle"]) for jump, item in pairs])
+    again = np.random.default_rng(0).integers(len(pairs), size=(2000, len(pairs)))
+    return {
+        "pairs": len(pairs),
+        "first": int((epochs > 0).sum()),
+        "epochs": epochs,
+        "mean": epochs.mean(),
+        "mean_interval": np.quantile(epochs[again].mean(1), [0.05, 0.95]),
+        "median": np.median(epochs),
+        "median_interval": np.quantile(np.median(epochs[again], axis=1), [0.05, 0.95]),
+        "log_ratio": ratios.mean(),
+        "log_ratio_interval": np.quantile(ratios[again].mean(1), [0.05, 0.95]),
+    }
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
 
-    shown = sorted(runs, key=lambda run: -len(run["jumps"]))[:12]
-    figure, axes = pyplot.subplots(4, 3, figsize=(13, 12), sharex=True, layout="constrained")
-    for axis, run in zip(axes.flat, shown, strict=False):
-        good = np.isin(run["status"], ("ok", "warning"))
-        step, llc, error = (np.array(run[name]) for name in ("step", "llc", "std_error"))
-        axis.plot(step, run["loss"], color="#b3560b")
-        axis.set(xscale="log", title=f"run {run['run']}")
-        axis.set_ylim(0.04, 0.14)
-        right = axis.twinx()
-        right.errorbar(step[good], llc[good], 1.96 * error[good], color="#1f6feb", fmt=".-", linewidth=1)
-        for jump in run["jumps"]:
-            axis.axvline(jump["epoch"], color="#b3560b", linestyle="--", linewidth=1)
-            axis.text(
-                jump["epoch"], 0.137, f"{jump['from']}→{jump['to']}", fontsize=8, ha="right", rotation=90, va="top"
+def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
+    trained, last, checkpoints, draws = (3, 120, 6, 20) if quick else (TRAINED, EPOCHS, CHECKPOINTS, DRAWS)
+    history, x = train(trained, last, options.seed)
+    losses = superposition_loss(history.double(), COLUMNS).numpy()
+    labels = [(0, []) for _ in losses] if quick else [jumps(loss) for loss in losses]
+    followed = chosen(labels, last, WITH_JUMP, 1 if quick else WITHOUT_JUMP)
+    epochs, runs = checkpoint_epochs(last, checkpoints), []
+    for number in followed:
+        settled, truth = labels[number]
+        key = f"run {number} of {trained}, seed {options.seed}, {last} epochs, {checkpoints} checkpoints, {draws} draws"
+        seen = kept(key, estimates, history[number], x, epochs[epochs >= settled], draws)
+        runs.append(follow(number, seen, losses[number], truth))
+    return {
+        "trained": trained,
+        "trained_with_jump": sum(bool(truth) for _, truth in labels),
+        "gamma": GAMMA,
+        **scores(runs),
+        "lead": lead(runs),
+        "cpu_seconds": sum(run["cpu_seconds"] for run in runs),
+        "runs": runs,
+    }
+
+
+def judge(measured: dict[str, Any]) -> Verdict:
+    f1, number, ahead = measured["f1"] or 0.0, len(measured["runs"]), measured["lead"]
+    word = "reproduced" if f1 >= GOOD and number >= 20 else "partly" if f1 >= FAIR else "not"
+    why = f"F1 {f1:.2f} over {number} runs ({measured['matched']} of {measured['jumps']} jumps, "
+    why += f"{measured['detected']} transitions found)"
+    if ahead["pairs"]:
+        low, high = ahead["mean_interval"]
+        why += f"; λ̂ leads the loss by {ahead['mean']:.0f} epochs on average (90%: {low:.0f} to {high:.0f})"
+    return Verdict(word, why)
+
+
+def tables(measured: dict[str, Any]) -> list[Table]:
+    rows = []
+    for run in measured["runs"]:
+        usable = sum(status in ("ok", "warning") for status in run["status"])
+        loss = [f"{jump['from']} → {jump['to']} at {jump['start']}-{jump['end']}" for jump in run["jumps"]]
+        llc = [f"{item['change']:+.1f} at {item['start']:.0f}-{item['end']:.0f}" for item in run["transitions"]]
+        cells = (", ".join(loss), ", ".join(llc), str(len(run["matched"])))
+        rows.append((str(run["run"]), f"{usable} of {len(run['step'])}", *cells))
+    header = ("run", "usable checkpoints", "jumps of the loss (epochs)", "transitions of λ̂ (epochs)", "matched")
+    ahead, found = measured["lead"], [Table(header, rows)]
+    if ahead["pairs"]:
+        lines = [
+            (name, f"{ahead[key]:.3g}", "{:.3g} to {:.3g}".format(*ahead[f"{key}_interval"]))
+            for name, key in (
+                ("mean, epochs", "mean"), ("median, epochs", "median"), ("mean log ratio of epochs", "log_ratio"),
             )
+        ]  # fmt: skip
+        caption = f"Lead of λ̂ over the loss; λ̂ is first in {ahead['first']} of {ahead['pairs']} pairs."
+        found.append(Table(("lead", "", "90% interval"), lines, caption))
+    return found
+
+
+def draw(measured: dict[str, Any]) -> Figure:
+    from benchmarks import figures
+
+    shown = sorted(measured["runs"], key=lambda run: -len(run["jumps"]))[:9]
+    figure, axes = figures.new(3, width=4.4, height=2.9, rows=3)
+    for axis, run in zip(axes, shown, strict=False):
+        good = np.isin(run["status"], ("ok", "warning"))
+        step, llc, error = (np.array(run[name], dtype=float) for name in ("step", "llc", "std_error"))
+        axis.plot(step, run["loss"], color="C1")
+        axis.set(xscale="log", title=f"run {run['run']}", xlim=(FIRST, EPOCHS), ylim=(0.04, 0.12), xlabel="epoch")
+        axis.set_ylabel("loss", color="C1")
+        right = axis.twinx()
+        right.errorbar(step[good], llc[good], 1.96 * error[good], color="C0", fmt=".-", linewidth=1)
+        right.set_ylabel("λ̂", color="C0")
+        for jump in run["jumps"]:
+            axis.axvspan(jump["start"], jump["end"], 0, 0.08, color="C1", alpha=0.5)
+            axis.text(jump["start"], 0.0475, f"{jump['from']} → {jump['to']}", fontsize=8)
         for item in run["transitions"]:
-            axis.axvspan(item["start"], item["end"], color="#1f6feb", alpha=0.15)
-    figure.suptitle("loss (orange, left; dashed: its jumps) and λ̂ (blue, right; shaded: transitions) over epochs")
-    figure.savefig(path, dpi=80)
-
-
-def main() -> None:
-    """The benchmark."""
-    parser = argparse.ArgumentParser(description="Transitions of training runs of the toy model of superposition.")
-    parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--work", type=Path, default=Path("runs/superposition"))
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/superposition_training.json"))
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    kept = arguments.work / f"history_{arguments.runs}_{arguments.seed}.pt"
-    if kept.exists():
-        history, x = torch.load(kept, weights_only=True)
-    else:
-        history, x = train(arguments.runs, arguments.seed)
-        torch.save((history, x), kept)
-    runs = []
-    for number in range(arguments.runs):
-        runs.append(follow(number, history, x, arguments.work))
-        run = runs[-1]
-        told = " ".join(f"{jump['from']}>{jump['to']}@{jump['epoch']}" for jump in run["jumps"]) or "no jump"
-        said = " ".join(f"{item['direction']}@{item['middle']:.0f}" for item in run["transitions"]) or "none"
-        print(
-            f"run {number:2d}  {run['seconds']:5.1f} s  loss: {told}  llc: {said}  matched {len(run['matched'])}",
-            flush=True,
-        )
-    found = summary(runs)
-    arguments.output.write_text(json.dumps({"summary": found, "runs": runs}, indent=1) + "\n")
-    draw(runs, arguments.output.with_suffix(".png"))
-    for name, value in found.items():
-        print(f"{name:22s} {value}")
-
-
-if __name__ == "__main__":
-    main()
+            axis.axvspan(item["start"], item["end"], color="C0", alpha=0.12)
+            axis.axvline(item["middle"], color="C0", linewidth=1, linestyle="--")
+    figure.suptitle("orange bars: jumps by the loss; shaded: transitions of λ̂, half done at the dashed line")
+    return figure
