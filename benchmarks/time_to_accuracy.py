@@ -14,22 +14,19 @@ import argparse
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 import slt
+from benchmarks.accuracy_problems import SHAPES, Problem, digits, one_parameter, reduced_rank
 from benchmarks.deep_linear_loss import LAYERS, WIDTH, DeepLinear
 from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
-from benchmarks.llc_networks import trained
 from benchmarks.peers.client import Peer, missing
-from benchmarks.peers.models import LOSSES, MODELS
-from benchmarks.peers.spec import Spec
+from benchmarks.peers.models import MODELS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,100 +42,7 @@ ABOUT = About(
     duration="30 minutes",
     packages=("devinterp",),
 )
-SAMPLES, GAMMA = 1_000, 1.0
-SHAPES = ((5, 3, 5), (5, 4, 5), (4, 3, 8), (8, 3, 4), (3, 8, 4))
-RRR_STEPS, ONE_STEPS = (6e-4, 1.5e-3, 2e-4), (1e-4, 3e-4)  # the authors' own first
-DIGITS, DIGITS_GAMMA = "digits-mlp-10000", 100.0
-DIGITS_SETTINGS = ((1e-5, 256, 500, 1000), (1e-4, None, 200, 400), (3e-4, None, 200, 400))  # ε, batch, burn-in, draws
 LONGER, REFERENCE_SEED = 50, 1_000_003
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A model that both sides build from the same words, its weights w*, its data, and the accuracies asked for."""
-
-    name: str
-    model: str
-    arguments: dict[str, Any]
-    weights: dict[str, Tensor]
-    data: tuple[Tensor, Tensor]
-    gamma: float
-    specs: tuple[dict[str, Any], ...]  # of the peer, the first with its authors' settings
-    loss: str = "gaussian"
-    noise_variance: float = 1.0
-    within: float = 0.05
-    peer_within: float = 0.05
-    faster: float = 20.0
-
-    def module(self) -> nn.Module:
-        built = MODELS[self.model](**self.arguments)
-        built.load_state_dict(self.weights)
-        return built
-
-    def estimate(self, seed: int, **settings: Any) -> slt.Estimate:
-        loss = partial(LOSSES[self.loss], noise_variance=self.noise_variance)
-        return slt.estimate_llc(
-            self.module(), self.data, loss, gamma=self.gamma, seed=seed, progress=False, **settings
-        )  # fmt: skip
-
-    def spec(self, changes: dict[str, Any], seed: int) -> Spec:
-        n = len(self.data[0])
-        return Spec(
-            model=self.model, arguments=self.arguments, n_beta=n / math.log(n), gamma=self.gamma, loss=self.loss,
-            noise_variance=self.noise_variance, init_loss="exact", seed=seed, **changes,
-        )  # fmt: skip
-
-
-def reduced_rank(inputs: int, hidden: int, outputs: int) -> Problem:
-    """Targets of pure noise and the mean squared error over outputs, which is a Gaussian loss with σ² = outputs/2."""
-    generator = torch.Generator().manual_seed(42)
-    x, y = (torch.randn(SAMPLES, k, generator=generator) for k in (inputs, outputs))
-    arguments = {"widths": [inputs, hidden, outputs], "activation": "identity", "bias": False}
-    specs = tuple({"step_size": step, "chains": 10, "draws": 2_000, "burn_in": 0} for step in RRR_STEPS)
-    name = f"reduced-rank regression {inputs}-{hidden}-{outputs}"
-    weights = _minimum(arguments, x, y)
-    return Problem(name, "mlp", arguments, weights, (x, y), GAMMA, specs, noise_variance=outputs / 2)
-
-
-def one_parameter() -> Problem:
-    generator = torch.Generator().manual_seed(42)
-    x, noise = 2 * torch.randn(SAMPLES, 1, generator=generator), torch.randn(SAMPLES, 1, generator=generator)
-    arguments = {"widths": [1, 1], "activation": "identity", "bias": False}
-    weights = {"0.weight": ((x * 0.25 * noise).sum() / x.square().sum()).reshape(1, 1)}
-    specs = tuple({"step_size": step, "chains": 10, "draws": 5_000, "burn_in": 0} for step in ONE_STEPS)
-    return Problem(
-        "one parameter", "mlp", arguments, weights, (x, 0.25 * noise), GAMMA, specs, noise_variance=0.5
-    )  # fmt: skip
-
-
-def digits() -> Problem:
-    module, network = trained(DIGITS)
-    arguments = {"widths": [64, 32, 10], "activation": "tanh"}
-    specs = tuple(
-        {"step_size": step, "batch_size": batch, "chains": 4, "draws": draws, "burn_in": burn_in}
-        for step, batch, burn_in, draws in DIGITS_SETTINGS
-    )
-    return Problem(
-        "digits MLP", "mlp", arguments, module.state_dict(), network.data(), DIGITS_GAMMA, specs, loss="cross-entropy",
-        within=0.03, peer_within=0.10, faster=5.0,
-    )  # fmt: skip
-
-
-def _minimum(arguments: dict[str, Any], x: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """Trained weights, by L-BFGS in float64."""
-    with torch.random.fork_rng():
-        torch.manual_seed(42)
-        module = MODELS["mlp"](**arguments).double()
-    optimizer = torch.optim.LBFGS(module.parameters(), max_iter=5_000, tolerance_grad=1e-10, tolerance_change=0)
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = (module(x.double()) - y.double()).square().mean()
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)  # type: ignore[arg-type]
-    return {name: value.float() for name, value in module.state_dict().items()}
 
 
 def ours(problem: Problem, seed: int) -> dict[str, Any]:

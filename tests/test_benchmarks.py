@@ -120,7 +120,7 @@ def test_items_are_the_same_before_and_after_the_disk(tmp_path):
 
 def test_runs_in_the_old_layout_are_kept():
     old = {"command": "...", "table": [], "runs": [dict(_run("quadratic-1", 0), learning_coefficient=0.625)]}
-    options = Namespace(quick=True, seed=0, seeds=1, models="quadratic-1", threads=1)
+    options = Namespace(quick=True, seed=0, seeds=1, models="quadratic-1", volumes=1, threads=1)
     result = measure("rlct_accuracy", options, "", Kept(before=old))
     assert result["measured"]["runs"] == old["runs"]
     assert result["seconds"] >= old["runs"][0]["seconds"]
