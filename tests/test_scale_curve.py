@@ -64,9 +64,7 @@ def test_curves_of_a_quadratic(run):
 
 def test_curves_of_a_linearized_network(linearized_tanh):
     model, data, curvature = linearized_tanh
-    estimate = slt.estimate_llc(
-        model, data, slt.gaussian_loss(1.0), gamma=20.0, chains=8, draws=400, preconditioner="identity"
-    )
+    estimate = slt.estimate_llc(model, data, slt.gaussian_loss(1.0), gamma=20.0, chains=8, draws=1600)
     for curve in scale_curves(estimate).values():
         assert len(curve.points) > 2
         assert max(abs(z) for z in z_scores(curve, curvature, estimate)) < 4
@@ -160,8 +158,8 @@ def test_a_failed_rung_is_kept_with_its_reason(run):
 def test_a_ladder_of_a_network(linearized_tanh):
     model, data, curvature = linearized_tanh
     loss = slt.gaussian_loss(1.0)
-    estimate = slt.estimate_llc(model, data, loss, gamma=20.0, chains=4, draws=100, preconditioner="identity")
-    climbed = sample_scales(estimate, model, data, loss, factors=(30.0,), draws=100)
+    estimate = slt.estimate_llc(model, data, loss, gamma=20.0, chains=8, draws=400)
+    climbed = sample_scales(estimate, model, data, loss, factors=(30.0,), draws=400)
     curves = scale_curves(climbed, sampled_scales(climbed))
     for curve in curves.values():
         assert max(abs(z) for z in z_scores(curve, curvature, estimate)) < 4
