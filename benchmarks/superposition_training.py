@@ -30,12 +30,17 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 import slt
 from benchmarks.harness import About, Kept, Table, Verdict
+from benchmarks.superposition_runs import (
+    COLUMNS,
+    EPOCHS,
+    Autoencoder,
+    train,
+)
 from slt.trajectory import Trajectory
 from slt.transitions.detection import LEAST
 from slt.zoo.superposition import polygon, superposition_loss
@@ -52,8 +57,6 @@ ABOUT = About(
     criterion=f"Reproduced if F1 is at least {GOOD} over at least 20 runs; partly if it is at least {FAIR}.",
     duration="6 minutes",
 )
-COLUMNS, SAMPLES, BATCH, RATE, EPOCHS = 6, 1000, 20, 0.005, 4500
-START_PLUS, SPREAD, FREE_SPREAD = 2, 0.05, 0.4  # starting points: a 4++-gon, and noise; in its two zero columns, more
 GAMMA = 1 / 0.3**2  # the localizing Gaussian reaches 0.3 in each weight
 TRAINED, WITH_JUMP, WITHOUT_JUMP = 40, 13, 7  # runs: trained, and followed of those with and without a jump
 FIRST, CHECKPOINTS = 10, 36  # log-spaced epochs
@@ -66,48 +69,6 @@ LEVELS = {
     name: float(superposition_loss(polygon(sides, COLUMNS, plus), COLUMNS))
     for name, sides, plus in (("4", 4, 0), ("4+", 4, 1), ("4++", 4, 2), ("5", 5, 0), ("5+", 5, 1), ("6", 6, 0))
 }
-
-
-class Autoencoder(nn.Module):
-    """f(x) = ReLU(WᵀWx + b)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.zeros(2, COLUMNS)), nn.Parameter(torch.zeros(COLUMNS))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Outputs (..., 6) of inputs (..., 6)."""
-        return torch.relu(x @ self.weight.T @ self.weight + self.bias)
-
-
-def samples(rng: torch.Generator) -> Tensor:
-    """(1000, 6): one feature each, uniform in size."""
-    x = torch.zeros(SAMPLES, COLUMNS)
-    x[torch.arange(SAMPLES), torch.randint(COLUMNS, (SAMPLES,), generator=rng)] = torch.rand(SAMPLES, generator=rng)
-    return x
-
-
-def train(runs: int, epochs: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Weights (runs, epochs + 1, 18) after every epoch, and the data (1000, 6), by minibatch SGD, all runs at once."""
-    rng = torch.Generator().manual_seed(seed)
-    x = samples(rng)
-    spread = torch.full((3, COLUMNS), SPREAD)
-    spread[:2, 4:] = FREE_SPREAD
-    w = polygon(4, COLUMNS, START_PLUS).float() + spread.flatten() * torch.randn(runs, 3 * COLUMNS, generator=rng)
-    history = torch.empty(runs, epochs + 1, 3 * COLUMNS)
-    history[:, 0] = w
-    weight, bias = w[:, : 2 * COLUMNS].reshape(runs, 2, COLUMNS).clone(), w[:, 2 * COLUMNS :].clone()
-    for epoch in range(1, epochs + 1):
-        order = torch.rand(runs, SAMPLES, generator=rng).argsort(1)
-        for batch in x[order].split(BATCH, dim=1):
-            hidden = batch @ weight.mT
-            output = torch.relu(hidden @ weight + bias[:, None])
-            slope = (output - batch) * (output > 0) * (2 / BATCH)
-            step = hidden.mT @ slope + (slope @ weight.mT).mT @ batch
-            weight -= RATE * step
-            bias -= RATE * slope.sum(1)
-        history[:, epoch] = torch.cat([weight.flatten(1), bias], 1)
-    return history, x
 
 
 def jumps(loss: np.ndarray) -> tuple[int, list[dict[str, Any]]]:
