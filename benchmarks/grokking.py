@@ -38,7 +38,7 @@ ABOUT = About(
     target="Fewer negative λ̂ with the constraint over at least 25 checkpoints; difference and shift agree within three "
     "standard errors at 90% of them; a transition of λ̂ that begins before or at the rise of the test accuracy to 50%.",
     criterion="Reproduced if all three hold; partly if some do.",
-    duration="5 minutes",
+    duration="2 minutes",
 )
 MODULUS, EMBEDDING, HIDDEN = 53, 12, 48
 SHARE, RATE, DECAY, STEPS = 0.45, 0.005, 0.5, 4000
@@ -221,7 +221,7 @@ def draw(measured: dict[str, Any]) -> Figure:
     other.plot(steps, [row["test"] for row in rows], "--", color="black", lw=1.2, label="test accuracy")
     other.set(ylabel="accuracy", ylim=(-0.02, 1.02))
     handles = [axis.get_legend_handles_labels() for axis in (axes[0], other)]
-    axes[0].legend(handles[0][0] + handles[1][0], handles[0][1] + handles[1][1], fontsize=7, loc="center right")
+    axes[0].legend(handles[0][0] + handles[1][0], handles[0][1] + handles[1][1], fontsize=7, loc="upper left")
     found = differences(rows)
     shifts, apart, errors = [x[2] for x in found], [x[0] for x in found], [x[1] for x in found]
     axes[1].errorbar(shifts, apart, yerr=errors, fmt="o", ms=4)
