@@ -12,7 +12,7 @@ import argparse
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -95,11 +95,11 @@ def real(name: str) -> Problem:
 
 def problems(quick: bool) -> list[Callable[[], Problem]]:
     if quick:
-        return [lambda: regression("linear-regression-5", 1_000), lambda: real("superposition-6-gon")]
+        return [partial(regression, "linear-regression-5", 1_000), partial(real, "superposition-6-gon")]
     return [
-        *(lambda name=name, n=n: regression(name, n) for name, n in REGRESSIONS),  # type: ignore[misc]
+        *(partial(regression, name, n) for name, n in REGRESSIONS),
         linearized,
-        *(lambda name=name: real(name) for name in NETWORKS),  # type: ignore[misc]
+        *(partial(real, name) for name in NETWORKS),
     ]
 
 

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from slt.zoo.superposition import polygon
 
 COLUMNS, SAMPLES, BATCH, RATE, EPOCHS = 6, 1000, 20, 0.005, 4500
 START_PLUS, SPREAD, FREE_SPREAD = 2, 0.05, 0.4  # starting points: a 4++-gon, and noise; in its two zero columns, more
-
-
-class Autoencoder(nn.Module):
-    """f(x) = ReLU(WᵀWx + b)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.zeros(2, COLUMNS)), nn.Parameter(torch.zeros(COLUMNS))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Outputs (..., 6) of inputs (..., 6)."""
-        return torch.relu(x @ self.weight.T @ self.weight + self.bias)
 
 
 def samples(rng: torch.Generator) -> Tensor:

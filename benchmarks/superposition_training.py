@@ -35,10 +35,10 @@ from torch import Tensor
 
 import slt
 from benchmarks.harness import About, Kept, Table, Verdict
+from benchmarks.llc_networks import Superposition
 from benchmarks.superposition_runs import (
     COLUMNS,
     EPOCHS,
-    Autoencoder,
     train,
 )
 from slt.trajectory import Trajectory
@@ -129,7 +129,7 @@ def chosen(labels: list[tuple[int, list[dict[str, Any]]]], last: int, with_jump:
 
 def estimates(history: Tensor, x: Tensor, epochs: np.ndarray, draws: int) -> dict[str, Any]:
     """λ̂ of one run's checkpoints (epochs + 1, 18)."""
-    task = slt.Task(Autoencoder(), (x, x), slt.gaussian_loss(0.5))  # |y - f|² is ½|y - f|²/σ² at σ² = ½
+    task = slt.Task(Superposition(COLUMNS), (x, x), slt.gaussian_loss(0.5))  # |y - f|² is ½|y - f|²/σ² at σ² = ½
     with TemporaryDirectory() as folder:
         for epoch in epochs:
             w = history[epoch].clone()

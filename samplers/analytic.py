@@ -117,8 +117,7 @@ class LocalPotential:
             product = _grad((gradient * v).sum(), point, create_graph=True)
             rows.append(_grad((product * w).sum(), point, retain_graph=True))
             total = total + (product * x).sum()
-        finite = lambda g: torch.nan_to_num(g, nan=0.0, posinf=0.0, neginf=0.0)  # noqa: E731
-        return finite(torch.stack(rows, 1)), finite(_grad(total, point))
+        return _zeroed(torch.stack(rows, 1)), _zeroed(_grad(total, point))
 
     def _sizes(self) -> tuple[float, float]:
         """|K(center)| and the size of K, after making sure that the function is what it has to be."""
@@ -194,3 +193,8 @@ class Below:
 
 
 Density = Tempered | Below
+
+
+def _zeroed(derivatives: Tensor) -> Tensor:
+    """Zero where a derivative is not finite."""
+    return torch.nan_to_num(derivatives, nan=0.0, posinf=0.0, neginf=0.0)

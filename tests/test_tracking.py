@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from series_task import TASK, weights
 
 import slt
 import slt.report.page
@@ -25,26 +26,6 @@ from slt.trajectory import Trajectory, read_trajectory
 
 STEPS = (0, 10, 20, 40, 80, 160)
 QUICK = {"chains": 4, "draws": 12}
-TASK = """
-import torch
-from torch import nn
-
-def model():
-    return nn.Linear(3, 1)
-
-def data():
-    order = torch.Generator().manual_seed(0)
-    x = torch.randn(60, 3, generator=order)
-    return x, x.sum(1, keepdim=True) + 0.02 * torch.randn(60, 1, generator=order)
-
-def loss(output, target):
-    return (output - target).square().sum(-1) / (2 * 0.09)
-"""
-
-
-def weights(step):
-    """Weights that approach the minimum, about (1, 1, 1), and are near it from the start."""
-    return {"weight": torch.full((1, 3), 1 - 0.05 * 0.5 ** (step / 10)), "bias": torch.zeros(1)}
 
 
 @pytest.fixture

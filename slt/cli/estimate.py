@@ -44,8 +44,8 @@ def estimate(
     preconditioner: Annotated[
         str,
         typer.Option(
-            help="auto, identity, diagonal or low-rank. auto: diagonal for the SGLD samplers; for hmc and mala "
-            "low-rank where chains share stiff directions, else identity."
+            help="auto, identity, diagonal or low-rank. auto: diagonal for the SGLD samplers; for hmc "
+            "low-rank where chains share stiff directions, else identity; for mala identity."
         ),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="The same seed gives the same bits.")] = 0,

@@ -148,14 +148,13 @@ def _sample(
     full = ready.run.batches.batch_size is None
     if isinstance(function, ModuleLoss) and _compiles(options, ready):
         function.settle(full)
-    share = MONTE_CARLO_SHARE if ready.start else 1.0
+    share, preparation = MONTE_CARLO_SHARE if ready.start else 1.0, ready.gradients
     if name == "nuts":
         trace, made = record_nuts(posterior, ready, options)
         summary, stopped = llc_from_trace(trace, n * beta, shared_noise=False), None
-        gradients, preparation = ready.gradients + made, ready.gradients
+        gradients = preparation + made
     else:
         trace, summary, stopped = record(trace, ready, options, n * beta, full, report, started, save, share)
-        preparation = ready.gradients
         gradients = preparation + ready.gradients_per_step * (options.thin or 1) * trace.loss.shape[1]
     step_error: StepError | None = None
     if ready.start and trace.loss.shape[1] >= LEAST_DRAWS and len(sound_chains(trace)):

@@ -5,28 +5,13 @@ import sys
 import distributed
 import numpy as np
 import pytest
-import torch
 from safetensors.torch import save_file
+from series_task import TASK, weights
 
 import slt
 from slt.cli import main
 from slt.integrations import cluster
 
-TASK = """
-import torch
-from torch import nn
-
-def model():
-    return nn.Linear(3, 1)
-
-def data():
-    order = torch.Generator().manual_seed(0)
-    x = torch.randn(60, 3, generator=order)
-    return x, x.sum(1, keepdim=True) + 0.02 * torch.randn(60, 1, generator=order)
-
-def loss(output, target):
-    return (output - target).square().sum(-1) / (2 * 0.09)
-"""
 QUICK = {"chains": 4, "draws": 12, "progress": False}
 
 
@@ -35,8 +20,7 @@ def folder(tmp_path):
     (tmp_path / "task.py").write_text(TASK)
     (tmp_path / "series").mkdir()
     for step in (0, 10, 20, 40):
-        saved = {"weight": torch.full((1, 3), 1 - 0.05 * 0.5 ** (step / 10)), "bias": torch.zeros(1)}
-        save_file(saved, tmp_path / "series" / f"step_{step}.safetensors")
+        save_file(weights(step), tmp_path / "series" / f"step_{step}.safetensors")
     return tmp_path
 
 
