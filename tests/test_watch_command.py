@@ -4,34 +4,22 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from series_task import TASK
 
 import slt
 from slt.cli import main
-from slt.cli.following import follow, split_command
+from slt.cli.following import follow, remembered_interrupt, split_command
 from slt.trajectory import Trajectory
 from slt.transitions.detection import find_transitions
 
-TASK = """
-import torch
-from torch import nn
-
-def model():
-    return nn.Linear(3, 1)
-
-def data():
-    order = torch.Generator().manual_seed(0)
-    x = torch.randn(60, 3, generator=order)
-    return x, x.sum(1, keepdim=True) + 0.02 * torch.randn(60, 1, generator=order)
-
-def loss(output, target):
-    return (output - target).square().sum(-1) / (2 * 0.09)
-"""
 HOOK = """
 import json, os, sys
 told = {"transition": json.load(sys.stdin), "folder": os.environ["SLT_FOLDER"], "run": os.environ["SLT_RUN"]}
@@ -51,7 +39,7 @@ def test_the_command_is_told_and_no_shell_sees_a_name(tmp_path, capsys):
     wicked = tmp_path / "$(touch pwned); `touch pwned` & 'x"
     command = split_command(f"{sys.executable} '{hook}' '{told}'")
     found = transitions()
-    follow(iter(found * 2), command, wicked, tmp_path / "run")
+    follow(iter(found * 2), command, wicked, tmp_path / "run", threading.Event())
     lines = [json.loads(line) for line in told.read_text().splitlines()]
     expected = {"transition": json.loads(json.dumps(found[0].to_dict())), "folder": str(wicked)}
     assert lines == [{**expected, "run": str(tmp_path / "run")}] * 2
@@ -60,7 +48,8 @@ def test_the_command_is_told_and_no_shell_sees_a_name(tmp_path, capsys):
 
 
 def test_a_command_that_fails_is_said_and_the_rest_goes_on(tmp_path, capsys):
-    follow(iter(transitions() * 2), split_command(f"{sys.executable} -c 'raise SystemExit(3)'"), tmp_path, tmp_path)
+    command = split_command(f"{sys.executable} -c 'raise SystemExit(3)'")
+    follow(iter(transitions() * 2), command, tmp_path, tmp_path, threading.Event())
     said = capsys.readouterr()
     assert said.err.count("slt: --on-transition failed: ") == 2
     assert "exit status 3" in said.err
@@ -102,6 +91,33 @@ def test_ctrl_c_ends_it_with_everything_finished_on_disk(tmp_path):
     assert process.returncode in (0, 1), err  # 1: these few draws may give no number that can be used
     assert list(slt.read_trajectory(tmp_path / "run").step) == [0, 10, 20]
     assert "results in run" in out
+
+
+def test_an_interrupt_that_python_drops_is_not_forgotten(tmp_path, capsys):
+    """As one is that falls into the callback of a weak reference."""
+
+    class Gone:
+        pass
+
+    def watched(pressed):
+        for transition in transitions() * 2:
+            yield transition
+            gone = Gone()
+            dropped = weakref.ref(gone, lambda _: signal.raise_signal(signal.SIGINT))
+            del gone
+            assert dropped() is None
+            survived.append(pressed.is_set())
+            if pressed.is_set():
+                return
+
+    survived, before = [], (signal.getsignal(signal.SIGINT), sys.unraisablehook)
+    with remembered_interrupt() as pressed:
+        follow(watched(pressed), None, tmp_path, tmp_path, pressed)
+    assert survived == [True]
+    assert (signal.getsignal(signal.SIGINT), sys.unraisablehook) == before
+    said = capsys.readouterr()
+    assert said.out.count("transition:") == 1
+    assert said.err == "stopped; what is finished is kept\n"
 
 
 def test_its_options_go_with_watch(tmp_path, monkeypatch, capsys):

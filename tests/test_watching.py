@@ -3,12 +3,14 @@
 import functools
 import json
 import os
+import threading
 import types
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save, save_file
+from series_task import TASK, weights
 from torch import nn
 
 import slt
@@ -19,25 +21,6 @@ from slt.trajectory import Trajectory
 from slt.transitions.detection import find_transitions
 
 QUICK = {"chains": 4, "draws": 12, "progress": False}
-TASK = """
-import torch
-from torch import nn
-
-def model():
-    return nn.Linear(3, 1)
-
-def data():
-    order = torch.Generator().manual_seed(0)
-    x = torch.randn(60, 3, generator=order)
-    return x, x.sum(1, keepdim=True) + 0.02 * torch.randn(60, 1, generator=order)
-
-def loss(output, target):
-    return (output - target).square().sum(-1) / (2 * 0.09)
-"""
-
-
-def weights(step):
-    return {"weight": torch.full((1, 3), 1 - 0.05 * 0.5 ** (step / 10)), "bias": torch.zeros(1)}
 
 
 def name(step):
@@ -222,6 +205,15 @@ def test_interrupted_it_leaves_what_is_finished(folder, clock):
     with pytest.raises(KeyboardInterrupt):
         follow(folder)
     assert list(slt.read_trajectory(folder / "run").step) == [0, 10, 20]
+
+
+def test_it_ends_when_it_is_told_to(folder, clock):
+    stop = threading.Event()
+    clock += [functools.partial(write, folder, step) for step in (0, 10, 20)]
+    clock += [lambda: None, stop.set, functools.partial(write, folder, 40)]
+    follow(folder, stop=stop)
+    assert list(slt.read_trajectory(folder / "run").step) == [0, 10, 20]
+    assert len(clock) == 1  # nothing was looked at any more
 
 
 def test_what_cannot_be_used(folder):

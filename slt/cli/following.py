@@ -4,9 +4,14 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
+import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -32,7 +37,31 @@ def split_command(command: str | None) -> list[str] | None:
     return words
 
 
-def follow(transitions: Iterator[Transition], command: list[str] | None, folder: Path, run: Path) -> None:
+@contextmanager
+def remembered_interrupt() -> Iterator[threading.Event]:
+    """Set by Ctrl-C, besides the KeyboardInterrupt: Python drops one that falls into a weak reference's callback."""
+    pressed = threading.Event()
+
+    def remember(*_: Any) -> None:
+        pressed.set()
+        raise KeyboardInterrupt
+
+    def report(dropped: Any) -> None:
+        if dropped.exc_type is not KeyboardInterrupt:
+            hook(dropped)
+
+    hook, before = sys.unraisablehook, signal.signal(signal.SIGINT, remember)
+    sys.unraisablehook = report
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+        sys.unraisablehook = hook
+
+
+def follow(
+    transitions: Iterator[Transition], command: list[str] | None, folder: Path, run: Path, pressed: threading.Event
+) -> None:
     """Name each transition, and run the command for it, until they end or Ctrl-C is pressed."""
     try:
         for transition in transitions:
@@ -40,6 +69,8 @@ def follow(transitions: Iterator[Transition], command: list[str] | None, folder:
             if command is not None:
                 _tell(command, transition, folder, run)
     except KeyboardInterrupt:
+        pressed.set()
+    if pressed.is_set():
         typer.echo("stopped; what is finished is kept", err=True)
 
 

@@ -72,7 +72,7 @@ def track(
 
     With --watch, each transition is named once, when it shows, and gamma is chosen from the first checkpoint.
     """
-    from slt.cli.following import follow, split_command
+    from slt.cli.following import follow, remembered_interrupt, split_command
     from slt.series.folder import RunFolder
     from slt.series.tracking import track as run
     from slt.series.watching import watch as watching
@@ -103,7 +103,9 @@ def track(
         if watch:
             timing = {"interval": interval, "stop_after": stop_after}
             options |= {name: value for name, value in timing.items() if value is not None}
-            follow(watching(task, folder, output, executor=executor, **options), command, folder, output)
+            with remembered_interrupt() as pressed:
+                transitions = watching(task, folder, output, executor=executor, stop=pressed, **options)
+                follow(transitions, command, folder, output, pressed)
             trajectory = read_trajectory(output)
         else:
             trajectory = run(task, folder, output, executor=executor, **options)

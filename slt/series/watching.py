@@ -1,5 +1,6 @@
 """`watch`: a folder followed as training writes to it."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -32,6 +33,7 @@ def watch(
     executor: Executor | None = None,
     progress: bool | None = None,
     remedy: str = "auto",
+    stop: threading.Event | None = None,
     **settings: Any,
 ) -> Iterator[Transition]:
     """`slt.track`, again and again, as checkpoints arrive in `folder`; yields each transition once, when it shows.
@@ -40,7 +42,8 @@ def watch(
     two looks and it can be read; one that stays unreadable without a change for `patience` seconds is left out, with
     the reason. Nothing is estimated or read twice, and a checkpoint that training removes after that stays in the
     series. A transition is yielded when it was found at two looks in a row, and not again when its boundaries move:
-    `slt.series.bell.Bell`. After `stop_after` seconds without anything new the iterator ends; None: never.
+    `slt.series.bell.Bell`. After `stop_after` seconds without anything new the iterator ends; None: never. It
+    also ends, at the next look, when `stop` was set by a signal's handler or another thread.
 
     There is no last checkpoint yet to choose γ and β from: they are those given, or recorded in `run`, or chosen from
     the first checkpoint that can be used. Where weights grow during training, that γ is larger, and λ̂ smaller, than the
@@ -65,12 +68,13 @@ def watch(
         estimate_series(task, loaded, series, run, folder, say, workers=workers, executor=executor, **settings)
 
     def transitions() -> Iterator[Transition]:
+        ended = stop or threading.Event()
         arrivals, bell = Arrivals(loaded, Path(folder), patience), Bell()
         done: tuple[Candidate, ...] = ()
         begun = news = time.monotonic()
         if not Path(folder).is_dir():
             say(f"note: {folder} is not there yet")
-        while True:
+        while not ended.is_set():
             over = stop_after is not None and time.monotonic() - news > stop_after
             arrived = arrivals.look(time.monotonic(), give_up=over)
             news = max(news, arrivals.changed)
