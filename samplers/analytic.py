@@ -17,6 +17,7 @@ _TRIALS = 256  # points at which a new function is tried
 _ROWS = 2048  # points per block of second and third derivatives, which keep d graphs alive
 _CENTER = 1e-9  # |K(center)| above this, relative to K's size under the localizer, is no accident of rounding
 _NEGATIVE = 1e-12  # K below minus this, likewise
+_BEYOND = 25.0  # nats: all but e^-25 of the localizer is within reach
 
 
 class LocalPotential:
@@ -24,8 +25,8 @@ class LocalPotential:
 
     `function` maps points (..., d) to K (...,), differentiable by autograd, K >= 0 and K(center) = 0. Where K or a
     derivative overflows or is not a number, K is reported as infinite and the derivatives as zero; K negative by
-    rounding is reported as zero, and `floor` is the largest K found where zero should be. `smooth` says whether second
-    and third derivatives can be had.
+    rounding is reported as zero, K negative beyond the localizer's reach as infinite, and `floor` is the largest K
+    found where zero should be. `smooth` says whether second and third derivatives can be had.
 
     Raises InputError where the function cannot be used, at any later call too.
     """
@@ -41,6 +42,8 @@ class LocalPotential:
             raise InputError(f"center must be a vector (d,) of finite numbers, got shape {tuple(center.shape)}")
         self.function, self.center, self.gamma = function, center, float(gamma)
         self.dimension = len(center)
+        # of γ|u|², by the tail bound of Laurent & Massart 2000 for χ²
+        self._reach = self.dimension + 2 * sqrt(self.dimension * _BEYOND) + 2 * _BEYOND
         self.floor, self._size = self._sizes()
         self.value(self.draw(Draws(0, range(1), _TRIALS)))  # refuses a negative K before anything is run
         self.smooth = self.dimension <= MAX_HESSIAN_DIMENSION and self._twice_differentiable()
@@ -52,7 +55,7 @@ class LocalPotential:
     def value(self, u: Tensor) -> Tensor:
         """K at each row, (N,)."""
         with torch.no_grad():
-            return self._finite(self.function(self.center + u))
+            return self._finite(u, self.function(self.center + u))
 
     def value_and_grad(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """K (N,) and ∇K (N, d)."""
@@ -60,7 +63,9 @@ class LocalPotential:
         value = self.function(point)
         gradient = _grad(value.sum(), point).detach()
         sound = value.detach().isfinite() & gradient.isfinite().all(-1)
-        return torch.where(sound, self._finite(value.detach()), torch.inf), torch.where(sound[:, None], gradient, 0.0)
+        return torch.where(sound, self._finite(u, value.detach()), torch.inf), torch.where(
+            sound[:, None], gradient, 0.0
+        )
 
     def value_grad_hessian(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """K (N,), ∇K (N, d) and the Hessian (N, d, d)."""
@@ -85,7 +90,9 @@ class LocalPotential:
             moved = self.function(torch.nextafter(point, away))
             return (moved - self.function(point)).abs()
 
-    def _finite(self, value: Tensor) -> Tensor:
+    def _finite(self, u: Tensor, value: Tensor) -> Tensor:
+        # Moves are proposed to where the localizer has no mass, too: there K < 0 is no reason to refuse.
+        value = torch.where((value < 0) & (self.gamma * u.square().sum(-1) > self._reach), torch.inf, value)
         lowest = float(value.amin())
         if lowest < -_NEGATIVE * self._size:
             raise InputError(
@@ -104,7 +111,7 @@ class LocalPotential:
         value, gradient, hessian = value.detach(), gradient.detach(), 0.5 * (hessian + hessian.mT)
         sound = value.isfinite() & gradient.isfinite().all(-1) & hessian.isfinite().all(-1).all(-1)
         return (
-            torch.where(sound, self._finite(value), torch.inf),
+            torch.where(sound, self._finite(u, value), torch.inf),
             torch.where(sound[:, None], gradient, 0.0),
             torch.where(sound[:, None, None], hessian, 0.0),
         )

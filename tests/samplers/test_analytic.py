@@ -112,10 +112,15 @@ def test_bad_input_is_one_line(function, center, gamma, says):
     assert "\n" not in str(caught.value)
 
 
-def test_a_negative_potential_far_out_is_refused_when_it_is_met():
-    potential = LocalPotential(lambda w: w.square().sum(-1) - w.pow(4).sum(-1), ORIGIN, 400.0)
+def test_a_negative_potential_far_out_is_refused_where_it_is_met_within_reach():
+    def hill(w):
+        return w.square().sum(-1) - w.pow(4).sum(-1)
+
+    points = torch.tensor([[0.2, 0.0], [2.0, 0.0]], dtype=torch.float64)
     with pytest.raises(InputError, match="larger gamma"):
-        potential.value(torch.tensor([[2.0, 0.0]], dtype=torch.float64))
+        LocalPotential(hill, ORIGIN, 10.0).value(points)
+    value, _ = LocalPotential(hill, ORIGIN, 400.0).value_and_grad(points)  # 40 standard deviations away
+    assert value.tolist() == [pytest.approx(0.2**2 - 0.2**4), torch.inf]
 
 
 def test_rounding_below_zero_is_zero():
