@@ -47,7 +47,7 @@ class Settings:
     seed: int = 0
     device: str | torch.device | None = None
     dtype: str | torch.dtype | None = None
-    target_error: float = 0.05
+    target_error: float = 0.04
     max_steps: int = 20_000
     max_seconds: float | None = None
     evaluation: str = "auto"

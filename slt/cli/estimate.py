@@ -51,7 +51,7 @@ def estimate(
     seed: Annotated[int, typer.Option(help="The same seed gives the same bits.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")] = "auto",
     dtype: Annotated[str | None, typer.Option(help="float32 or float64. [default: the model's own]")] = None,
-    target_error: Annotated[float, typer.Option(help="Relative standard error at which to stop.")] = 0.05,
+    target_error: Annotated[float, typer.Option(help="Relative standard error at which to stop.")] = 0.04,
     max_steps: Annotated[int, typer.Option(help="Budget of gradient evaluations per chain.")] = 20_000,
     max_seconds: Annotated[float | None, typer.Option(help="Budget of seconds. [default: none]")] = None,
     evaluation: Annotated[str, typer.Option(help="How chains are evaluated: auto, vmap, loop or compile.")] = "auto",

@@ -55,7 +55,7 @@ def track(
     ] = "auto",
     seed: Annotated[int, typer.Option(help="The same seed, and noise, for all checkpoints.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")] = "auto",
-    target_error: Annotated[float, typer.Option(help="Relative standard error at which to stop.")] = 0.05,
+    target_error: Annotated[float, typer.Option(help="Relative standard error at which to stop.")] = 0.04,
     max_steps: Annotated[
         int | None,
         typer.Option(help="Gradient evaluations per chain and checkpoint. [default: hmc and mala 3000, else 20000]"),

@@ -20,7 +20,8 @@ from slt.settings import Settings
 
 SGLD_BLOCK, HMC_BLOCK = 500, 25
 HOPELESS_ESS, HOPELESS_Z = 400, 6  # a negative llc known this well needs no more draws
-MIN_DRAWS = 50  # after warm-up, before a run may stop at its error target
+MIN_DRAWS = 100  # after warm-up, before a run may stop at its error target
+MIN_DRAWS_CARRIED = 25  # the same where a step size suits that was found on a similar model, which has been run already
 NUTS_DRAWS, NUTS_WARMUP = 250, 150
 SAVE_SECONDS = 20.0  # between saves inside a block
 GOING_ON = "going on"
@@ -106,7 +107,8 @@ def _stopped(
         return None
     if wanted is not None:
         return GOING_ON
-    sure = trace.draws >= MIN_DRAWS and share >= 1 and summary.rhat <= MAX_RHAT and summary.ess >= MIN_ESS
+    least = MIN_DRAWS if options.initial_step_size is None else MIN_DRAWS_CARRIED
+    sure = trace.draws >= least and share >= 1 and summary.rhat <= MAX_RHAT and summary.ess >= MIN_ESS
     if sure and (full or distance_travelled(trace).ess >= MIN_DISTANCE_ESS * trace.chains):
         return None
     if summary.ess >= HOPELESS_ESS and summary.mean < -HOPELESS_Z * summary.std_error:
