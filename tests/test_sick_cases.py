@@ -189,7 +189,7 @@ def test_wrong_noise_variance(variance, direction):
     assert found.status == "warning"
     assert f"too {direction}" in words(found)
     assert "the residuals at w* have variance" in words(found)
-    right = run(model, x, y, 1.0, gamma=1.0)
+    right = run(model, x, y, 1.0, gamma=1.0, max_steps=5000)
     assert right.status == "ok"
     assert abs(right.llc - 1.5) < 4 * right.std_error + 0.05
 
