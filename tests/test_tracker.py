@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import slt
@@ -66,9 +67,23 @@ def test_what_is_estimated_is_the_model_as_it_was():
     train(tracker)
     found = tracker.trajectory()
     assert list(found.step) == [0, 5, 10]
-    same = {"gamma": found.gamma, "beta": found.beta, "progress": False, **QUICK}
+    same = {"gamma": found.gamma, "beta": found.beta, "remedy": "gradient-normal", "progress": False, **QUICK}
     assert slt.estimate_llc(snapshots[10], data(), **same).llc == found.llc[2]
     assert slt.estimate_llc(snapshots[0], data(), progress=False, **QUICK).gamma == found.gamma  # chosen there
+
+
+def test_the_numbers_are_those_of_track(tmp_path):
+    model = nn.Linear(3, 2)  # far from a minimum: without the remedy of a series, λ̂ is lower
+    save_file(model.state_dict(), tmp_path / "step_7.safetensors")
+    curve = slt.track(slt.Task(model, data(), None), tmp_path, tmp_path / "run", progress=False, **QUICK)
+    tracker = slt.Tracker(data(), every=1, **QUICK)
+    tracker(7, model)
+    assert tracker.trajectory().llc == curve.llc
+    plain = slt.Tracker(data(), every=1, remedy="none", **QUICK)
+    plain(7, model)
+    assert plain.trajectory().llc < curve.llc
+    with pytest.raises(slt.InputError, match="remedy must be"):
+        slt.Tracker(data(), remedy="prayer")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +166,8 @@ def test_an_estimate_without_time_is_given_up_and_leaves_nothing(monkeypatch, ba
     tracker.wait()
     assert tracker.passed_over == 1
     assert list(tracker.trajectory().step) == [1]
-    assert tracker.trajectory().llc[0] == slt.estimate_llc(model, data(), progress=False, **QUICK).llc
+    same = {"remedy": "gradient-normal", "progress": False, **QUICK}
+    assert tracker.trajectory().llc[0] == slt.estimate_llc(model, data(), **same).llc
     assert tracker.seconds > 1e-3
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from samplers.engine import PerSampleLoss
 from slt.llc.estimation import estimate_llc
 from slt.losses import default_loss
+from slt.series.defaults import series_settings
 from slt.trajectory import row
 
 
@@ -27,9 +28,12 @@ def estimate_row(
 ) -> dict[str, Any]:
     """The row of a trajectory for the model's weights, made within `seconds` or not at all: no bit depends on them.
 
+    The settings are those of a series: `slt.series.defaults`.
+
     Raises OutOfTime, and InputError where the weights have no estimate.
     """
     timed = loss if math.isinf(seconds) else _timed(loss or default_loss, time.perf_counter() + seconds)
+    settings = series_settings(settings, model, data)
     found = estimate_llc(model, data, timed, progress=False, checkpoint=str(step), **settings)
     return row(step, found)
 

@@ -14,7 +14,7 @@ from samplers.errors import InputError
 from slt.series.background import Background, Finished
 from slt.series.deadline import OutOfTime, estimate_row
 from slt.series.folder import RunFolder
-from slt.settings import settings_by_name
+from slt.settings import series_remedy, settings_by_name
 from slt.trajectory import Trajectory
 
 PER_DECADE = 10  # estimates of the log-spaced schedule
@@ -27,8 +27,9 @@ class Tracker:
     """`tracker(step, model)` in a training loop estimates λ̂ at the steps of its schedule; `tracker.trajectory()` is the
     curve so far.
 
-    `data` and `loss` are those of `slt.estimate_llc`, and so are the `settings`. `every`: a number of steps, 'log' for
-    about ten steps a decade, or the steps themselves. `run`: a folder that the trajectory is written to after each
+    `data`, `loss` and the `settings` are those of `slt.estimate_llc`; `remedy` and the default of `max_steps` are those
+    of `slt.track`, so that both give the same numbers at the same γ, β and step size. `every`: a number of steps, 'log'
+    for about ten steps a decade, or the steps themselves. `run`: a folder that the trajectory is written to after each
     estimate, for `slt report`.
 
     `budget`: the share of the training time that estimates may take (0.1: a tenth of the time that the loop spends on
@@ -57,6 +58,7 @@ class Tracker:
         budget: float | None = None,
         run: str | Path | None = None,
         background: bool = False,
+        remedy: str | None = "auto",
         **settings: Any,
     ):
         if (
@@ -67,6 +69,7 @@ class Tracker:
             raise InputError(f"every must be a positive number of steps, 'log', or the steps themselves, got {every!r}")
         if budget is not None and not (budget > 0 and math.isfinite(budget)):
             raise InputError(f"budget must be a positive share of the training time, such as 0.1, got {budget!r}")
+        settings |= {"remedy": series_remedy(remedy, settings.get("sampler", "auto"))}
         settings_by_name(settings)  # a typing error is said before the training, not in the middle of it
         self.passed_over = 0
         self.seconds = 0.0

@@ -11,16 +11,16 @@ from typing import Any
 
 from samplers.errors import InputError
 from slt.llc.estimate import Estimate
+from slt.series.defaults import on_full_data, series_settings
 from slt.series.find import Series, find_series
 from slt.series.folder import RunFolder
 from slt.series.job import Job, checkpoints_at_once, keep_loaded
 from slt.series.plan import Item, make_plan, task_version
 from slt.series.workers import executor_for, outcomes
-from slt.settings import choose_sampler, series_remedy, settings_by_name
-from slt.task import DataSource, Task, load_task
+from slt.settings import series_remedy, settings_by_name
+from slt.task import Task, load_task
 from slt.trajectory import Trajectory, row
 
-FULL_DATA_STEPS = 3_000  # max_steps of Metropolis-corrected samplers: where λ̂ is near 0, no relative error is met
 PIECE = 3  # batches of checkpoints that are one piece of work: results come in, and are kept, piece by piece
 RESULTS_SECONDS = 5.0  # between writings of the trajectory while the series is running
 
@@ -87,9 +87,8 @@ def estimate_series(
 
     Interrupted, it leaves the trajectory of what is finished.
     """
-    full_data = _sampler(settings, loaded) in ("hmc", "mala")
-    if full_data:
-        settings = {"max_steps": FULL_DATA_STEPS, **settings}
+    full_data = on_full_data(settings, loaded.model, loaded.data)
+    settings = series_settings(settings, loaded.model, loaded.data)
     options = settings_by_name(settings)
     version = task_version(task)
     warm = full_data and options.step_size is None and options.initial_step_size is None
@@ -164,16 +163,6 @@ def _kept(results: RunFolder, rows: dict[int, dict[str, Any]]) -> Iterator[None]
         if any(row["status"] != "skipped" for row in rows.values()):
             results.write_results(Trajectory.from_rows(rows.values()))
         raise
-
-
-def _sampler(settings: dict[str, Any], task: Task) -> Any:
-    """The sampler that the settings come to."""
-    sampler = settings.get("sampler", "auto")
-    if sampler != "auto":
-        return sampler
-    parameters = [p for p in task.model.parameters() if p.requires_grad] or list(task.model.parameters())
-    n, dimension = DataSource(task.data).n, sum(p.numel() for p in parameters)
-    return choose_sampler(n, dimension, settings.get("batch_size"))
 
 
 def _row(item: Item, outcome: Estimate | str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from training import assert_same, logistic_regression, seed, state_of
 
 import slt
 from slt.integrations import HuggingFaceTracker
+from slt.series.defaults import FULL_DATA_STEPS
 
 WORDS, LENGTH = 11, 6
 
@@ -127,5 +128,6 @@ def test_the_loggers_get_what_has_a_number(tmp_path, background):
         ours = [(step, values) for step, values in logs if "slt/llc" in values]
         assert [{name: values[name] for name in expected[0]} for _, values in ours] == expected
         assert background or [step for step, _ in ours] == [values["slt/step"] for _, values in ours]
-    at = {"gamma": found.gamma, "beta": found.beta, "chains": 4, "progress": False}
+    at = {"gamma": found.gamma, "beta": found.beta, "max_steps": FULL_DATA_STEPS, "chains": 4, "progress": False}
+    at |= {"remedy": "gradient-normal"}
     assert slt.estimate_llc(trainer.model, easy_samples(), **at).llc == found.llc[-1]

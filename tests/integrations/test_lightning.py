@@ -12,6 +12,7 @@ from training import assert_same, logistic_regression, seed, state_of
 
 import slt
 from slt.integrations import LightningTracker
+from slt.series.defaults import FULL_DATA_STEPS
 
 QUICK = {"chains": 4, "draws": 8}
 
@@ -110,7 +111,8 @@ def test_the_loggers_get_what_has_a_number(tmp_path, background):
     assert logged(trainer, "slt/llc") == dict(zip([0, 6, 12], found.llc.tolist(), strict=True))
     assert logged(trainer, "slt/llc_std_error") == dict(zip([0, 6, 12], found.std_error.tolist(), strict=True))
     assert float(trainer.callback_metrics["slt/llc"]) == pytest.approx(found.llc[-1], rel=1e-6)
-    at = {"gamma": found.gamma, "beta": found.beta, "chains": 4, "progress": False}
+    at = {"gamma": found.gamma, "beta": found.beta, "max_steps": FULL_DATA_STEPS, "chains": 4, "progress": False}
+    at |= {"remedy": "gradient-normal"}
     assert slt.estimate_llc(model.net, data(), **at).llc == found.llc[-1]
 
 
