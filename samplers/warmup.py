@@ -1,5 +1,6 @@
 """Warm-up: from exact draws of the localizing Gaussian to chains whose step size suits the posterior."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,6 +36,7 @@ SETTLED_WITHIN = 0.12  # and their mean acceptance is that near its target
 CAUTION = 0.2  # share of trajectories with smaller steps, which free chains from regions of high curvature
 SETTLING = 100  # least SGLD steps between the first tuning and the last,
 MOST_SETTLING = 2000  # and most
+PIECE = 50  # of them between two looks at the clock
 MOMENTS = 600  # steps after which the moments of a kernel's own preconditioner are frozen, before anything is recorded
 ANNEALING_BATCHES = 2  # minibatches that make the subset on which chains of minibatch samplers are annealed
 
@@ -44,7 +46,8 @@ class WarmedUp:
     """A run that is ready to be recorded, and its cost so far in gradient evaluations per chain.
 
     `burn_in` holds the draws of the warm-up itself: for looking at, never for averages. `start` is where the run
-    stood when it was ready, for kernels whose step has a bias to be measured.
+    stood when it was ready, for kernels whose step has a bias to be measured. `cut_short` says how far it came where
+    its time was over first.
     """
 
     run: Run
@@ -53,11 +56,17 @@ class WarmedUp:
     gradients_per_step: int
     burn_in: Trace | None = None
     start: Start | None = None
+    cut_short: str | None = None
 
     @property
     def burn_in_draws(self) -> int:
         """How many draws `burn_in` has."""
         return 0 if self.burn_in is None else self.burn_in.loss.shape[1]
+
+
+def no_end() -> bool:
+    """For a warm-up whose time is never over."""
+    return False
 
 
 def next_beta(posterior: LocalPosterior, loss: Tensor, current: float, target: float) -> float:
@@ -108,6 +117,7 @@ def warm_up_hmc(
     preconditioner: str,
     constraint: Constraint | None = None,
     carried: float | None = None,
+    over: Callable[[], bool] = no_end,
 ) -> WarmedUp:
     """Anneal from β = 0 to the target by sequential Monte Carlo, then settle the step size of HMC (or MALA) there.
 
@@ -120,7 +130,7 @@ def warm_up_hmc(
     make them so (`shared_stiffness`); 'diagonal' and 'low-rank' are made at the target.
 
     `carried` is a step size that suited a similar posterior without a preconditioner: chains are annealed with it, and
-    as soon as their acceptance confirms it, it is kept.
+    as soon as their acceptance confirms it, it is kept. `over` is asked before each trajectory whether time is over.
     """
     target, gamma = float(posterior.beta.max()), float(posterior.gamma.max())
     relative = posterior.beta / target if target > 0 else posterior.beta
@@ -144,6 +154,8 @@ def warm_up_hmc(
     def move(trajectories: int, gain: float, decay: float) -> None:
         nonlocal epsilon, gradients
         for k in range(trajectories):
+            if over() and burn_in:
+                break
             run.kernel = current = kernel()
             burn_in.append(run.advance(1))
             acceptance = float(np.nanmean(burn_in[-1].acceptance))
@@ -167,7 +179,7 @@ def warm_up_hmc(
 
     beta = 0.0
     for _ in range(MAX_STAGES):
-        if beta >= target:
+        if beta >= target or (over() and burn_in):
             break
         reached = next_beta(posterior, run.state.loss, beta, target)
         if posterior.owner is None:  # chains of different centres do not replace each other
@@ -189,7 +201,8 @@ def warm_up_hmc(
     else:
         move(ADAPTATION, gain=3.0, decay=0.6)
     run.kernel = final = kernel()
-    return WarmedUp(run, epsilon, gradients, final.leapfrog_steps, concatenate(burn_in))
+    cut_short = f"at {beta / target:.0%} of beta" if beta < target else None
+    return WarmedUp(run, epsilon, gradients, final.leapfrog_steps, concatenate(burn_in), cut_short=cut_short)
 
 
 def relaxation(kernel: LangevinKernel, gamma: float) -> float:
@@ -221,6 +234,7 @@ def warm_up_sgld(
     kernel: LangevinKernel,
     step_size: float | None,
     preconditioner: str | None,
+    over: Callable[[], bool] = no_end,
 ) -> WarmedUp:
     """Anneal on a subset of the data, then set step size and preconditioner by the curvature where the chains are.
 
@@ -235,7 +249,9 @@ def warm_up_sgld(
     subset = None if pieces[0] is None else torch.cat([piece for piece in pieces if piece is not None]).unique()
     stand_in = posterior if subset is None else posterior.on(_Subset(posterior.loss, subset))
     full = Batches(batches.n, None, 0)
-    annealed = warm_up_hmc(stand_in, position, noise, full, name="hmc", step_size=None, preconditioner="identity")
+    annealed = warm_up_hmc(
+        stand_in, position, noise, full, name="hmc", step_size=None, preconditioner="identity", over=over
+    )
     share = 1.0 if subset is None else len(subset) / (batches.batch_size or batches.n)
     gradients = round(annealed.gradients * share)
 
@@ -254,8 +270,12 @@ def warm_up_sgld(
     run = Run(posterior, first, annealed.run.position, noise=noise, batches=batches)
     least, most = (SETTLING, MOST_SETTLING) if preconditioner is not None else (MOMENTS, MOMENTS)
     settling = round(min(most, max(least, relaxation(first, float(posterior.gamma.max())))))
-    burn_in = run.advance(settling)
+    parts = [run.advance(min(PIECE, settling))]
+    while run.steps < settling and not over():
+        parts.append(run.advance(min(PIECE, settling - run.steps)))
+    burn_in = concatenate(parts)
+    cut_short = f"after {run.steps} of {settling} steps of settling" if run.steps < settling else annealed.cut_short
     # A chain lost on the way has no curvature to tune by (the run will report it); moments would have to start again.
     if run.alive.all() and preconditioner is not None:
         run.use(tuned(run.position))
-    return WarmedUp(run, float(run.kernel.step_size), gradients + settling, 1, burn_in)  # type: ignore[attr-defined]
+    return WarmedUp(run, float(run.kernel.step_size), gradients + run.steps, 1, burn_in, cut_short=cut_short)  # type: ignore[attr-defined]

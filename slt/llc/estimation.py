@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from slt.model_loss import data_source, model_loss
 from slt.progress import Progress, show_progress
 from slt.settings import Settings, default_beta, default_gamma, settings_by_name
 
+WARM_UP_SHARE = 0.8  # of max_seconds
 MONTE_CARLO_SHARE = 0.9  # of the error target, where the bias of the step has an error too
 COMPILE_PAYS = 100_000  # evaluations, each a millisecond faster: what compiling takes, twice over
 
@@ -137,10 +139,14 @@ def _sample(
     concerns = unlike_data(function, center_loss) if isinstance(function, ModuleLoss) else []
     minimum, remarks = check_minimum(posterior, n), kinks(posterior)
     found = saved.load(posterior, center_loss) if saved else None
-    name, preconditioner, ready, trace = found or (*warm_up(posterior, n, options), None)
+
+    def over(share: float = WARM_UP_SHARE) -> bool:
+        return options.max_seconds is not None and time.monotonic() - started > share * options.max_seconds
+
+    name, preconditioner, ready, trace = found or (*warm_up(posterior, n, options, over), None)
 
     def save(draws: Trace | None) -> None:
-        if saved:
+        if saved and not ready.cut_short:
             saved.save(name, preconditioner, ready, draws, center_loss)
 
     if found is None:
@@ -149,12 +155,14 @@ def _sample(
     if isinstance(function, ModuleLoss) and _compiles(options, ready):
         function.settle(full)
     share, preparation = MONTE_CARLO_SHARE if ready.start else 1.0, ready.gradients
-    if name == "nuts":
+    if name == "nuts" and not ready.cut_short:
         trace, made = record_nuts(posterior, ready, options)
         summary, stopped = llc_from_trace(trace, n * beta, shared_noise=False), None
         gradients = preparation + made
     else:
-        trace, summary, stopped = record(trace, ready, options, n * beta, full, report, started, save, share)
+        # Going over the draws again at twice the step takes up to a quarter of the time they took.
+        ends = partial(over, 0.8 if ready.start else 1.0)
+        trace, summary, stopped = record(trace, ready, options, n * beta, full, report, ends, save, share)
         gradients = preparation + ready.gradients_per_step * (options.thin or 1) * trace.loss.shape[1]
     step_error: StepError | None = None
     if ready.start and trace.loss.shape[1] >= LEAST_DRAWS and len(sound_chains(trace)):
@@ -171,6 +179,11 @@ def _sample(
         remarks.append("remedy: chains are kept in the hyperplane through w* normal to the gradient there")
     else:
         concerns += disagreements(summary, heat, found_sensitivity)
+    broken = drifted(center_loss, float(function.value(posterior.centers)[0]))
+    if ready.cut_short:
+        broken.append(
+            f"max_seconds = {options.max_seconds:g} reached during warm-up, {ready.cut_short}: give more time"
+        )
     status, reasons = judge(
         trace,
         summary,
@@ -183,7 +196,7 @@ def _sample(
         corrected=ready.run.kernel.full_data,
         remedy=options.remedy,
         concerns=concerns + too_few_data(n, function.dimension, summary.mean),
-        broken=drifted(center_loss, float(function.value(posterior.centers)[0])),
+        broken=broken,
     )
     choices = explain(options, ready, name, preconditioner, trace)
     if ready.burn_in is not None:

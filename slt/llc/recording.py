@@ -22,6 +22,7 @@ SGLD_BLOCK, HMC_BLOCK = 500, 25
 HOPELESS_ESS, HOPELESS_Z = 400, 6  # a negative llc known this well needs no more draws
 MIN_DRAWS = 100  # after warm-up, before a run may stop at its error target
 MIN_DRAWS_CARRIED = 25  # the same where a step size suits that was found on a similar model, which has been run already
+FEWEST = 4  # draws of a run that is cut short
 NUTS_DRAWS, NUTS_WARMUP = 250, 150
 SAVE_SECONDS = 20.0  # between saves inside a block
 GOING_ON = "going on"
@@ -34,19 +35,17 @@ def record(
     n_beta: float,
     full: bool,
     report: Progress,
-    started: float,
+    over: Callable[[], bool],
     save: Callable[[Trace], None],
     share_of_error: float = 1.0,
 ) -> tuple[Trace, MeanSummary, str | None]:
     """All draws, `trace` being those there are already; their summary; and which budget ended them, if one did.
 
     The draws are looked at after blocks that grow, so that looking stays cheap beside making them. Where the looks
-    fall depends on nothing but their number, so that a resumed run stops where it would have stopped.
-    `share_of_error` is how much of the error target Monte Carlo may use up.
+    fall depends on nothing but their number, so that a resumed run stops where it would have stopped; when time is
+    `over`, it stops at once. `share_of_error` is how much of the error target Monte Carlo may use up.
     """
     target = share_of_error * options.target_error
-    # Going over the draws again at twice the step takes up to a quarter of the time they took.
-    seconds = options.max_seconds and (0.8 if ready.start else 1.0) * options.max_seconds
     thin = options.thin or 1
     least = HMC_BLOCK if full else SGLD_BLOCK
     wanted = None if options.draws is None else options.draws + (options.warmup or 0)
@@ -56,14 +55,14 @@ def record(
         done = 0 if trace is None else trace.loss.shape[1]
         while look < done:
             look = min(look + max(least, look // 4), max(done, wanted or most))
-        trace = _advance(trace, ready.run, look - done, thin, max(1, least // 25), save)
+        trace = _advance(trace, ready.run, look - done, thin, max(1, least // 25), save, over)
         trace = replace(trace, warmup=_warmup_draws(trace, options, n_beta))
         summary = llc_from_trace(trace, n_beta, shared_noise=not full)
         share = (target * abs(summary.mean) / summary.std_error) ** 2 if summary.std_error > 0 else 1.0
         done = trace.loss.shape[1]
         report.update(min(1.0, done / wanted if wanted else max(share, done / most)), summary)
         stopped = _stopped(trace, summary, share, options, wanted, most, full)
-        if stopped == GOING_ON and seconds and time.monotonic() - started > seconds:
+        if stopped == GOING_ON and over():
             stopped = f"max_seconds = {options.max_seconds:g} reached"
         if stopped == GOING_ON and not ready.run.alive.any():
             stopped = "every chain is lost"
@@ -116,13 +115,26 @@ def _stopped(
     return f"max_steps = {options.max_steps} reached" if done >= most else GOING_ON
 
 
-def _advance(trace: Trace | None, run: Run, draws: int, thin: int, piece: int, save: Callable[[Trace], None]) -> Trace:
-    """The trace with `draws` more draws, saved at the end and, in a block that takes long, on the way."""
+def _advance(
+    trace: Trace | None,
+    run: Run,
+    draws: int,
+    thin: int,
+    piece: int,
+    save: Callable[[Trace], None],
+    over: Callable[[], bool],
+) -> Trace:
+    """The trace with `draws` more draws, saved at the end and, in a block that takes long, on the way.
+
+    Fewer where time is over, but no fewer than a summary needs.
+    """
     pieces = [] if trace is None else [trace]
     saved = time.monotonic()
     while draws > 0:
         pieces.append(run.advance(min(piece, draws), thin))
         draws -= pieces[-1].loss.shape[1]
+        if over() and sum(part.loss.shape[1] for part in pieces) >= FEWEST:
+            draws = 0
         if draws <= 0 or time.monotonic() - saved > SAVE_SECONDS:
             pieces = [concatenate(pieces)]
             save(pieces[0])

@@ -1,6 +1,7 @@
 """Starting a run: the sampler, chosen or as asked for, and chains warmed up from draws of the localizing Gaussian."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 from samplers.batches import Batches
@@ -15,7 +16,7 @@ from samplers.preconditioner import Diagonal, Identity
 from samplers.registry import FULL_DATA, make_kernel
 from samplers.run import Run
 from samplers.tuning import LangevinKernel
-from samplers.warmup import WarmedUp, warm_up_hmc, warm_up_sgld
+from samplers.warmup import WarmedUp, no_end, warm_up_hmc, warm_up_sgld
 from slt.llc.step_error import LEAST_DRAWS, compared_chains
 from slt.settings import Settings, choose_sampler
 
@@ -23,9 +24,13 @@ DEFAULT_BATCH = 256
 METRICS = {Identity: "identity", Diagonal: "diagonal", LowRank: "low-rank"}
 
 
-def warm_up(posterior: LocalPosterior, n: int, options: Settings) -> tuple[str, str, WarmedUp]:
-    """Names of the sampler and the preconditioner, and chains that are ready to be recorded."""
-    name, preconditioner, ready = _warm_up(posterior, n, options)
+def warm_up(
+    posterior: LocalPosterior, n: int, options: Settings, over: Callable[[], bool] = no_end
+) -> tuple[str, str, WarmedUp]:
+    """Names of the sampler and the preconditioner, and chains that are ready to be recorded, or cut short when time is
+    `over`.
+    """
+    name, preconditioner, ready = _warm_up(posterior, n, options, over)
     asked = None if options.draws is None else options.draws + (options.warmup or 0)
     if options.extrapolate and (asked is None or asked >= LEAST_DRAWS):
         run, composed = ready.run, not isinstance(options.sampler, str)
@@ -35,7 +40,9 @@ def warm_up(posterior: LocalPosterior, n: int, options: Settings) -> tuple[str, 
     return name, preconditioner, ready
 
 
-def _warm_up(posterior: LocalPosterior, n: int, options: Settings) -> tuple[str, str, WarmedUp]:
+def _warm_up(
+    posterior: LocalPosterior, n: int, options: Settings, over: Callable[[], bool]
+) -> tuple[str, str, WarmedUp]:
     noise = ChainNoise(options.seed, options.chains, posterior.centers.device)
     position = posterior.draw_localizer(options.chains, noise)
     kernel = options.sampler
@@ -72,6 +79,7 @@ def _warm_up(posterior: LocalPosterior, n: int, options: Settings) -> tuple[str,
             preconditioner=asked,
             constraint=constraint,
             carried=options.initial_step_size,
+            over=over,
         )
         assert isinstance(ready.run.kernel, HMC)
         return name, METRICS[type(ready.run.kernel.preconditioner)], ready
@@ -90,5 +98,6 @@ def _warm_up(posterior: LocalPosterior, n: int, options: Settings) -> tuple[str,
         kernel=kernel,
         step_size=options.step_size,
         preconditioner=None if own and options.preconditioner == "auto" else preconditioner,
+        over=over,
     )
     return name, preconditioner, ready
