@@ -177,9 +177,12 @@ def warm_up_hmc(
         if stiffness is not None:
             metric = stiffness.metric(n_beta, gamma)
 
-    beta = 0.0
+    beta, cut_short = 0.0, None
     for _ in range(MAX_STAGES):
-        if beta >= target or (over() and burn_in):
+        if beta >= target:
+            break
+        if over() and burn_in:
+            cut_short = f"at {beta / target:.0%} of beta"
             break
         reached = next_beta(posterior, run.state.loss, beta, target)
         if posterior.owner is None:  # chains of different centres do not replace each other
@@ -201,7 +204,6 @@ def warm_up_hmc(
     else:
         move(ADAPTATION, gain=3.0, decay=0.6)
     run.kernel = final = kernel()
-    cut_short = f"at {beta / target:.0%} of beta" if beta < target else None
     return WarmedUp(run, epsilon, gradients, final.leapfrog_steps, concatenate(burn_in), cut_short=cut_short)
 
 
