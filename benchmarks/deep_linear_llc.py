@@ -1,16 +1,17 @@
 """λ̂ of deep linear networks against Aoyagi's λ over random architectures, ours and devinterp's on the same weights.
 
-Architectures: 2 to 4 layers, random widths, rank and number of weights (from 1,000 up). Loss: that of the population
+Architectures: 2 to 4 layers, random widths, rank and number of weights: a hundred from 1,000 to 12,000, and one each of
+30,000, 100,000, 300,000 and a million. Loss: that of the population
 for whitened inputs and unit noise, ½ ‖W_L ... W_1 - C‖², so that any n costs the same. w* is a random point of a
 component of {W_L ... W_1 = C} of largest dimension: there λ is half its codimension, Aoyagi's λ, and m is 1.
 
 β = 1/log n throughout. Ours: n = 10⁷ and a γ whose localizing Gaussian reaches 15% of |w*|, HMC, at most 1,500
 gradients a chain. devinterp 1.3.2: its authors' γ = 1 and n = 10⁶, SGLD from w*, all of the loss in every step (on H_0
-whitened inputs the mean loss is the population's), in steps of a tenth of the stability limit at w*, found from the
-Hessian for it. Its two chains make 800 steps, which takes about as long as our estimate; the authors' make 5·10⁴ and
-more, so that this compares errors at equal time, not the best that SGLD can do. γ = 1 puts the localizer √d from w*,
-where these networks have curvatures thousands of times that at w*: a chain of any sampler that gets there answers for
-another place, and short chains from w* have not been there.
+whitened inputs the mean loss is the population's), in steps of a fixed share of the stability limit at w*, found from
+the Hessian for it: the best share of a sweep. Its two chains make 800 steps, which takes about as long as our estimate;
+the authors' make 5·10⁴ and more, so that this compares errors at equal time, not the best that SGLD can do. γ = 1 puts
+the localizer √d from w*, where these networks have curvatures thousands of times that at w*: a chain of any sampler
+that gets there answers for another place, and short chains from w* have not been there.
 
 The reference of the last table is ½ Σ nβh/(nβh + γ), h the curvature at w*: what a finite n and γ leave of λ to second
 order.
@@ -21,17 +22,12 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
-from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
+from benchmarks.deep_linear_architectures import Chain, architecture, chain, largest_curvature, product
 from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
 from benchmarks.peers.client import Peer, PeerError, missing
 from benchmarks.peers.spec import Spec
@@ -49,99 +45,18 @@ ABOUT = About(
     source="Lau et al. 2023; Furman & Lau 2024; Aoyagi 2024",
     target="Median relative error at most 5%, 95% of at least 100 architectures within 15%, no worse than devinterp on "
     "the same at equal time.",
-    criterion="Reproduced if all three hold; partly if some do. Networks of 10³ to 10⁴ weights: theirs reach 10⁸, "
-    "whose chains take hours on a CPU.",
-    duration="30 minutes",
+    criterion="Reproduced if all three hold; partly if some do. Networks of 10³ to 10⁶ weights, most of them below "
+    "10⁴: theirs reach 10⁸, whose chains take hours on a CPU.",
+    duration="50 minutes",
 )
 SAMPLES, RADIUS = 10**7, 0.15  # ours
 THEIR_SAMPLES, THEIR_GAMMA, THEIR_STEPS, THEIR_CHAINS = 10**6, 1.0, 800, 2
+THEIR_STEP, STEPS_SWEPT, SWEPT = 0.2, (0.05, 0.1, 0.4, 0.8), 20  # of the stability limit; networks of the sweep
 ARCHITECTURES = 100
 FEWEST, RANGE = 1000, 12  # weights: from FEWEST to RANGE times as many
+LARGE = (30_000, 100_000, 300_000, 1_000_000)  # weights of single networks
 HESSIAN_LIMIT = 1100  # weights up to which the Hessian is formed
 MEDIAN, WITHIN, SHARE = 0.05, 0.15, 0.95
-
-
-@dataclass(frozen=True)
-class Chain:
-    """A deep linear network at w*, one (outputs, inputs) matrix a layer, and the rank of its product."""
-
-    widths: tuple[int, ...]
-    rank: int
-    layers: tuple[Tensor, ...]
-
-    @property
-    def center(self) -> Tensor:
-        return torch.cat([layer.flatten() for layer in self.layers])
-
-    def potential(self, w: Tensor) -> Tensor:
-        """½ ‖W_L ... W_1 - C‖² at points w (..., d)."""
-        parts = torch.split(w, [layer.numel() for layer in self.layers], dim=-1)
-        matrices = [part.reshape(*w.shape[:-1], *layer.shape) for part, layer in zip(parts, self.layers, strict=True)]
-        return 0.5 * (product(matrices) - product(self.layers)).square().sum((-2, -1))
-
-
-def product(layers: Sequence[Tensor]) -> Tensor:
-    """W_L ... W_1."""
-    result = layers[0]
-    for layer in layers[1:]:
-        result = layer @ result
-    return result
-
-
-def ranks(widths: Sequence[int], rank: int) -> list[int]:
-    """Ranks of W_1, W_2 W_1, ..., C on a component of largest dimension.
-
-    With M_j = H_j - r its codimension is r (H_0 + H_L - r) + Σ_j (t_{j-1} - t_j)(M_j - t_j), t_0 = M_0 ≥ ... ≥ t_L
-    = 0 the ranks above r: minimized from the last layer on.
-    """
-    free = [width - rank for width in widths]
-    last = len(free) - 1
-
-    @cache
-    def least(layer: int, before: int) -> tuple[int, tuple[int, ...]]:
-        candidates = []
-        for t in [0] if layer == last else range(min(before, free[layer]) + 1):
-            rest, path = least(layer + 1, t) if layer < last else (0, ())
-            candidates.append(((before - t) * (free[layer] - t) + rest, (t, *path)))
-        return min(candidates)
-
-    return [rank + t for t in least(1, free[0])[1]]
-
-
-def chain(widths: Sequence[int], rank: int, generator: torch.Generator) -> Chain:
-    """Random layers of variance 1/inputs, each made to kill as much of what reaches it as its rank asks."""
-    image, layers = torch.eye(widths[0], dtype=torch.float64), []
-    for (inputs, outputs), keep in zip(pairwise(widths), ranks(widths, rank), strict=True):
-        layer = torch.randn(outputs, inputs, generator=generator, dtype=torch.float64) / math.sqrt(inputs)
-        drop = image.shape[1] - keep
-        if drop > 0:
-            chosen = torch.randn(image.shape[1], drop, generator=generator, dtype=torch.float64)
-            killed = torch.linalg.qr(image @ chosen).Q
-            layer = layer - (layer @ killed) @ killed.T
-        layers.append(layer)
-        image = torch.linalg.svd(layer @ image, full_matrices=False).U[:, :keep]
-    return Chain(tuple(widths), rank, tuple(layers))
-
-
-def architecture(index: int, seed: int, fewest: int, spread: float) -> tuple[list[int], int]:
-    """Widths within a factor 3 of each other and rank, with fewest · spread^(u³) weights, u uniform."""
-    rng = np.random.default_rng([seed, index])
-    shape = np.exp(rng.uniform(0, math.log(3), rng.integers(2, 5) + 1))
-    scale = math.sqrt(fewest * spread ** (rng.uniform() ** 3) / (shape[1:] * shape[:-1]).sum())
-    widths = [max(2, round(scale * size)) for size in shape]
-    return widths, int(rng.integers(0, min(widths) + 1))
-
-
-def largest_curvature(network: Chain) -> float:
-    """Largest eigenvalue of the Hessian at w*, where it is JᵀJ, by 50 rounds of power iteration."""
-    w = network.center
-    v = torch.randn(len(w), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    value, gradient = 0.0, torch.func.grad(network.potential)
-    for _ in range(50):
-        v = v / v.norm()
-        step = torch.func.jvp(gradient, (w,), (v,))[1]
-        value, v = float(v @ step), step
-    return value
 
 
 def ours(network: Chain, quick: bool, seed: int) -> dict[str, Any]:
@@ -159,10 +74,10 @@ def ours(network: Chain, quick: bool, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def theirs(network: Chain, peer: Peer, quick: bool, seed: int) -> dict[str, Any]:
+def theirs(network: Chain, peer: Peer, quick: bool, seed: int, share: float = THEIR_STEP) -> dict[str, Any]:
     """devinterp's estimate; its own message where it fails."""
     n_beta = THEIR_SAMPLES / math.log(THEIR_SAMPLES)
-    step = 0.4 / (n_beta * largest_curvature(network) + THEIR_GAMMA)
+    step = 4 * share / (n_beta * largest_curvature(network) + THEIR_GAMMA)
     steps = 10 if quick else THEIR_STEPS
     spec = Spec(
         "mlp", {"widths": list(network.widths), "activation": "identity", "bias": False}, n_beta, THEIR_GAMMA, step,
@@ -181,10 +96,11 @@ def theirs(network: Chain, peer: Peer, quick: bool, seed: int) -> dict[str, Any]
 
 def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
     count = 3 if quick else ARCHITECTURES
+    sizes = [(40, 2)] * count if quick else [(FEWEST, RANGE)] * count + [(weights, 1) for weights in LARGE]
     peer = None if quick or missing("devinterp-1") else Peer("devinterp-1")
     rows: list[dict[str, Any]] = []
-    for index in range(count):
-        widths, rank = architecture(index, options.seed, *((40, 2) if quick else (FEWEST, RANGE)))
+    for index, size in enumerate(sizes):
+        widths, rank = architecture(index, options.seed, *size)
         network = chain(widths, rank, torch.Generator().manual_seed(index))
         key = f"{'-'.join(map(str, widths))} rank {rank}, seed {options.seed}"
         exact = families.deep_linear(widths, rank)
@@ -196,6 +112,11 @@ def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
         }
         row["ours"] = kept(f"{key}, ours", ours, network, quick, options.seed)
         row["devinterp"] = kept(f"{key}, devinterp", theirs, network, peer, quick, options.seed) if peer else None
+        if peer and index < SWEPT:
+            row["sweep"] = {
+                str(share): kept(f"{key}, devinterp at {share}", theirs, network, peer, quick, options.seed, share)
+                for share in STEPS_SWEPT
+            }
         rows.append(row)
     if peer:
         peer.close()
@@ -230,7 +151,12 @@ def judge(measured: dict[str, Any]) -> Verdict:
 
 def tables(measured: dict[str, Any]) -> list[Table]:
     rows, found = measured["rows"], []
-    bins = [("all", 0, math.inf), ("under 3,000", 0, 3000), ("3,000 to 10,000", 3000, 10**4), ("more", 10**4, math.inf)]
+    bins = [
+        ("all", 0, math.inf),
+        ("under 3,000", 0, 3000),
+        ("3,000 to 15,000", 3000, 15_000),
+        ("more", 15_000, math.inf),
+    ]
     for name, low, high in bins:
         mine = [row for row in rows if low <= row["weights"] < high]
         if not mine:
@@ -258,14 +184,24 @@ def tables(measured: dict[str, Any]) -> list[Table]:
                 "The finite n and γ: reference ½ Σ nβh/(nβh + γ), where the Hessian was formed.",
             )
         ]
-    return [
-        Table(
-            header,
-            found,
-            "Errors relative to Aoyagi's λ; seconds of one network, medians. devinterp's chains are short: equal time.",
-        ),
-        *tail,
-    ]
+    caption = (
+        "Errors relative to Aoyagi's λ; seconds of one network, medians. devinterp's chains are short: equal time."
+    )
+    return [Table(header, found, caption), *_sweep(rows), *tail]
+
+
+def _sweep(rows: list[dict[str, Any]]) -> list[Table]:
+    """devinterp at other step sizes, on the networks that have them."""
+    mine = [row for row in rows if row.get("sweep")]
+    if not mine:
+        return []
+    cells = []
+    for share in sorted((THEIR_STEP, *STEPS_SWEPT)):
+        at = [{**row, "then": row["devinterp"] if share == THEIR_STEP else row["sweep"][str(share)]} for row in mine]
+        found = summary(at, "then")
+        cells.append((f"{share:g}", *((f"{found[0]:.1%}", f"{found[1]:.0%}") if found else ("no number", "0%"))))
+    header = ("step, of the stability limit", "median |error|", "within 15%")
+    return [Table(header, cells, f"devinterp's step size, on the first {len(mine)} networks.")]
 
 
 def draw(measured: dict[str, Any]) -> Figure:
