@@ -22,6 +22,7 @@ SGLD_BLOCK, HMC_BLOCK = 500, 25
 HOPELESS_ESS, HOPELESS_Z = 400, 6  # a negative llc known this well needs no more draws
 MIN_DRAWS = 100  # after warm-up, before a run may stop at its error target
 MIN_DRAWS_CARRIED = 25  # the same where a step size suits that was found on a similar model, which has been run already
+REPAID = 2.5  # times the gradients of warm-up and choices that draws take then: after those, more draws cost little
 FEWEST = 4  # draws of a run that is cut short
 NUTS_DRAWS, NUTS_WARMUP = 250, 150
 SAVE_SECONDS = 20.0  # between saves inside a block
@@ -61,7 +62,7 @@ def record(
         share = (target * abs(summary.mean) / summary.std_error) ** 2 if summary.std_error > 0 else 1.0
         done = trace.loss.shape[1]
         report.update(min(1.0, done / wanted if wanted else max(share, done / most)), summary)
-        stopped = _stopped(trace, summary, share, options, wanted, most, full)
+        stopped = _stopped(trace, ready, summary, share, options, wanted, most, full)
         if stopped == GOING_ON and over():
             stopped = f"max_seconds = {options.max_seconds:g} reached"
         if stopped == GOING_ON and not ready.run.alive.any():
@@ -98,7 +99,14 @@ class _Counting:
 
 
 def _stopped(
-    trace: Trace, summary: MeanSummary, share: float, options: Settings, wanted: int | None, most: int, full: bool
+    trace: Trace,
+    ready: WarmedUp,
+    summary: MeanSummary,
+    share: float,
+    options: Settings,
+    wanted: int | None,
+    most: int,
+    full: bool,
 ) -> str | None:
     """GOING_ON; None where the run has what was asked of it; else why it ends without."""
     done = trace.loss.shape[1]
@@ -106,8 +114,11 @@ def _stopped(
         return None
     if wanted is not None:
         return GOING_ON
-    least = MIN_DRAWS if options.initial_step_size is None else MIN_DRAWS_CARRIED
-    sure = trace.draws >= least and share >= 1 and summary.rhat <= MAX_RHAT and summary.ess >= MIN_ESS
+    enough = trace.draws >= MIN_DRAWS_CARRIED
+    if options.initial_step_size is None:
+        spent = done * ready.gradients_per_step * (options.thin or 1)
+        enough = trace.draws >= MIN_DRAWS and spent >= REPAID * ready.gradients
+    sure = enough and share >= 1 and summary.rhat <= MAX_RHAT and summary.ess >= MIN_ESS
     if sure and (full or distance_travelled(trace).ess >= MIN_DISTANCE_ESS * trace.chains):
         return None
     if summary.ess >= HOPELESS_ESS and summary.mean < -HOPELESS_Z * summary.std_error:
