@@ -135,6 +135,6 @@ def draw(measured: dict[str, Any]) -> Figure:
     for name, values in errors(measured).items():
         mark = "o-" if name in OURS else "x--"
         axis.loglog(list(values), [max(value, 2e-3) for value in values.values()], mark, ms=5, lw=1.2, label=name)
-    axis.set(xlabel="step size ε", ylabel="error of λ̂ after 3,000 steps, relative (1: 100% or lost)")
+    axis.set(xlabel="step size ε", ylabel="relative error of λ̂ after 3,000 steps")
     axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
     return figure
