@@ -94,7 +94,7 @@ def problems(quick: bool) -> list[Callable[[], Problem]]:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=16, help="of our own estimates")
-    parser.add_argument("--peer-seeds", type=int, default=5, help="of devinterp at its authors' settings")
+    parser.add_argument("--peer-seeds", type=int, default=3, help="of devinterp at its authors' settings")
 
 
 def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
