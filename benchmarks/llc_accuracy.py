@@ -3,7 +3,8 @@
 Regressions of the zoo go through the network path, noise-free with the inputs' second moments exact, so that
 quadrature holds for the sample. The linearized digits network has a closed form. The others (`llc_networks.py`) are
 held against full-data HMC of 50 times the draws, whose own error is counted in. 50 times the transformer's would take
-most of a day: its reference is as long as an estimate (in the stored result one of 146 draws, made before estimates became longer).
+most of a day: its reference is as long as an estimate (in the stored result one of 146 draws, made before estimates
+became longer).
 """
 
 from __future__ import annotations
