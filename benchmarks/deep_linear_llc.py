@@ -1,9 +1,9 @@
 """λ̂ of deep linear networks against Aoyagi's λ over random architectures, ours and devinterp's on the same weights.
 
 Architectures: 2 to 4 layers, random widths, rank and number of weights: a hundred from 1,000 to 12,000, and one each of
-30,000, 100,000 and 300,000. Loss: that of the population
-for whitened inputs and unit noise, ½ ‖W_L ... W_1 - C‖², so that any n costs the same. w* is a random point of a
-component of {W_L ... W_1 = C} of largest dimension: there λ is half its codimension, Aoyagi's λ, and m is 1.
+30,000, 100,000 and 300,000. Loss: that of the population for whitened inputs and unit noise, ½ ‖W_L ... W_1 - C‖², so
+that any n costs the same. w* is a random point of a component of {W_L ... W_1 = C} of largest dimension: there λ is
+half its codimension, Aoyagi's λ, and m is 1.
 
 β = 1/log n throughout. Ours: n = 10⁷ and a γ whose localizing Gaussian reaches 15% of |w*|, HMC, at most 1,500
 gradients a chain. devinterp 1.3.2: its authors' γ = 1 and n = 10⁶, SGLD from w*, all of the loss in every step (on H_0

@@ -161,7 +161,7 @@ def follow(number: int, seen: dict[str, Any], loss: np.ndarray, truth: list[dict
 
 
 def _claims(transition: Transition) -> bool:
-    return transition.direction == "up" and transition.loss == "down"
+    return transition.kind.startswith("opposing staircases")
 
 
 def scores(hits: int, said: int, true: int) -> dict[str, Any]:
