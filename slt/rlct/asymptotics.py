@@ -18,9 +18,10 @@ typically are.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import erf, exp, log, sqrt
+from math import exp, log, sqrt
 
 import numpy as np
+import torch
 
 MAX_MULTIPLICITY = 16
 PRIOR_DECAY = 0.7  # prior probability of m + 1 over that of m
@@ -83,13 +84,11 @@ class AsymptoticFit:
 
     def quantile(self, q: float) -> float:
         """The λ below which the posterior has probability q."""
-        sd = np.sqrt(self.variance)
-        low, high = float((self.mean - 10 * sd).min()), float((self.mean + 10 * sd).max())
+        weight, mean, sd = (torch.from_numpy(a) for a in (self.weight, self.mean, np.sqrt(self.variance)))
+        low, high = float((mean - 10 * sd).min()), float((mean + 10 * sd).max())
         for _ in range(80):
             middle = 0.5 * (low + high)
-            below = sum(
-                w * 0.5 * (1 + erf(z / sqrt(2))) for w, z in zip(self.weight, (middle - self.mean) / sd, strict=True)
-            )
+            below = float(weight @ torch.special.ndtr((middle - mean) / sd))
             low, high = (middle, high) if below < q else (low, middle)
         return 0.5 * (low + high)
 

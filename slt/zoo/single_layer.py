@@ -41,12 +41,16 @@ def _single_layer(
     oracle: Oracle | None,
     note: str = "",
 ) -> AnalyticModel:
-    """K = ½ E (f - f*)² over x uniform on [-1, 1], by 32 Gauss-Legendre nodes on each side of zero."""
+    """K = ½ E (f - f*)² over x uniform on [-1, 1], by 32 Gauss-Legendre nodes on each side of zero.
+
+    Where the activation is odd, so is f - f*, and one side says it all.
+    """
     point = torch.tensor(list(center), dtype=torch.float64)
     units = len(point) // 2
-    x = torch.tensor(np.concatenate([-_HALF_NODES[::-1], _HALF_NODES]))
-    weights = torch.tensor(np.concatenate([_HALF_WEIGHTS[::-1], _HALF_WEIGHTS]) / 2)
     squash = activation()
+    x, weights = torch.tensor(_HALF_NODES), torch.tensor(_HALF_WEIGHTS)
+    if not torch.equal(squash(-x), -squash(x)):
+        x, weights = torch.cat([-x, x]), torch.cat([weights, weights]) / 2
 
     def output(w: Tensor) -> Tensor:
         b, a = w[..., :units], w[..., units:]
