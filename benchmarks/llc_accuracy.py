@@ -2,9 +2,7 @@
 
 Regressions of the zoo go through the network path, noise-free with the inputs' second moments exact, so that
 quadrature holds for the sample. The linearized digits network has a closed form. The others (`llc_networks.py`) are
-held against full-data HMC of 50 times the draws, whose own error is counted in. 50 times the transformer's would take
-most of a day: its reference is as long as an estimate (in the stored result one of 146 draws, made before estimates
-became longer).
+held against full-data HMC of 50 times the draws, whose own error is counted in.
 """
 
 from __future__ import annotations
@@ -42,7 +40,6 @@ ABOUT = About(
     duration="2 hours",
 )
 LONGER = 50  # times the draws of the longest estimate
-DEAR = {"character-transformer": 1}  # 50 times would take hours; R-hat, not the error, made its estimates long
 REFERENCE_SEED = 1_000_003
 REGRESSIONS = (
     ("a2b", 1_000), ("tanh-2", 1_000), ("reduced-rank-3-2-2-r0", 5_000), ("linear-regression-20-ill", 10_000),
@@ -136,7 +133,7 @@ def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
             for seed in range(options.seed, options.seed + seeds)
         ]
         longest = max(runs, key=lambda one: one["draws"])
-        times = 4 if quick else DEAR.get(problem.name, LONGER)
+        times = 4 if quick else LONGER
         known = kept(f"reference of {problem.name}, {times} times", reference, problem, longest, times)
         rows.append({"problem": problem.name, "reference": known, "runs": runs})
     return {"problems": rows}

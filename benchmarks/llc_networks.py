@@ -99,12 +99,12 @@ class CharacterTransformer(nn.Module):
 
 @cache
 def characters() -> tuple[Data, int]:
-    """Overlapping windows of the Zen of Python, a text that every Python has; and how many characters it knows."""
+    """The Zen of Python, a text that every Python has, in pieces of 8; and how many characters it knows."""
     with contextlib.redirect_stdout(io.StringIO()):
         import this
     text = codecs.decode(this.s, "rot13").lower().replace("\n", " ")
     known = {c: i for i, c in enumerate(sorted(set(text)))}
-    ids = torch.tensor([known[c] for c in text]).unfold(0, CONTEXT, 1)
+    ids = torch.tensor([known[c] for c in text]).unfold(0, CONTEXT, CONTEXT)
     return (ids, ids), len(known)
 
 
