@@ -4,6 +4,7 @@
 NAMES: tuple[str, ...] = (
     "llc_accuracy",
     "time_to_accuracy",
+    "peer_accuracy",
     "coverage",
     "linear_regime",
     "free_energy",
@@ -23,5 +24,6 @@ NAMES: tuple[str, ...] = (
     "series_speed",
     "tracker_overhead",
     "throughput",
+    "peer_features",
     "memory",
 )

@@ -12,17 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import slt
+from benchmarks.peers.models import CONTEXT, MODELS
 from slt import zoo
 
 WEIGHTS = Path(__file__).parent / "data" / "llc_networks.safetensors"
 DIGITS_STEPS = (100, 300, 1000, 3000, 10_000)
-CONTEXT, WIDTH = 8, 4
 SAMPLES = 2_000  # of the toy model of superposition and of logistic regression
 
 Data = tuple[Tensor, Tensor]
@@ -31,12 +32,18 @@ Loss = Callable[[Tensor, Tensor], Tensor] | None
 
 @dataclass(frozen=True)
 class Network:
-    """How a network is built, its data and per-sample loss (None: cross-entropy), and how it is trained."""
+    """A network's name and arguments in `MODELS`, its data and per-sample loss (None: cross-entropy), its training."""
 
-    build: Callable[[], nn.Module]
+    model: str
+    arguments: Callable[[], dict[str, Any]]
     data: Callable[[], Data]
     loss: Loss
     train: Callable[["Network"], dict[str, nn.Module]]
+
+    dtype: torch.dtype = torch.float32
+
+    def build(self) -> nn.Module:
+        return MODELS[self.model](**self.arguments()).to(self.dtype)
 
     def mean_loss(self, module: nn.Module) -> Tensor:
         x, y = self.data()
@@ -57,46 +64,6 @@ def digits_images() -> Data:
     return x[:900].view(-1, 1, 8, 8), y[:900]
 
 
-def digits_mlp() -> nn.Module:
-    return nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10))
-
-
-def digits_cnn() -> nn.Module:
-    """666 weights."""
-    first = (nn.Conv2d(1, 4, 3, padding=1), nn.Tanh(), nn.AvgPool2d(2))
-    second = (nn.Conv2d(4, 8, 3, padding=1), nn.Tanh(), nn.AvgPool2d(2))
-    return nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(32, 10))
-
-
-class Block(nn.Module):
-    """Causal attention of one head and an MLP, each added to what came in."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.queries, self.keys, self.values, self.out = (nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(4))
-        self.mlp = nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH))
-
-    def forward(self, x: Tensor) -> Tensor:
-        scores = self.queries(x) @ self.keys(x).mT / WIDTH**0.5  # (B, T, T)
-        past = torch.ones_like(scores[0], dtype=torch.bool).tril()
-        x = x + self.out(scores.where(past, -torch.inf).softmax(-1) @ self.values(x))
-        return x + self.mlp(x)
-
-
-class CharacterTransformer(nn.Module):
-    """Two blocks: token ids (B, T) to logits (B, T, V)."""
-
-    def __init__(self, vocabulary: int):
-        super().__init__()
-        self.tokens, self.places = nn.Embedding(vocabulary, WIDTH), nn.Embedding(CONTEXT, WIDTH)
-        self.blocks = nn.Sequential(Block(), Block())
-        self.head = nn.Linear(WIDTH, vocabulary, bias=False)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        places = torch.arange(ids.shape[-1], device=ids.device)
-        return self.head(self.blocks(self.tokens(ids) + self.places(places)))
-
-
 @cache
 def characters() -> tuple[Data, int]:
     """The Zen of Python, a text that every Python has, in pieces of 8; and how many characters it knows."""
@@ -106,17 +73,6 @@ def characters() -> tuple[Data, int]:
     known = {c: i for i, c in enumerate(sorted(set(text)))}
     ids = torch.tensor([known[c] for c in text]).unfold(0, CONTEXT, CONTEXT)
     return (ids, ids), len(known)
-
-
-class Superposition(nn.Module):
-    """ReLU(WᵀW x + b), W (2, c) (Chen et al. 2023)."""
-
-    def __init__(self, columns: int = 6):
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.zeros(2, columns)), nn.Parameter(torch.zeros(columns))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(x @ self.weight.T @ self.weight + self.bias)
 
 
 @cache
@@ -143,18 +99,6 @@ def logistic_data() -> Data:
     truth = torch.randn(10, generator=generator, dtype=torch.float64) / scale
     chance = torch.sigmoid(x @ truth)
     return x, (torch.rand(SAMPLES, generator=generator, dtype=torch.float64) < chance).long()
-
-
-class Logistic(nn.Module):
-    """Log-odds w·x + b of label 1: logits (B, 2)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(10, 1, dtype=torch.float64)
-
-    def forward(self, x: Tensor) -> Tensor:
-        odds = self.linear(x)
-        return torch.cat([torch.zeros_like(odds), odds], -1)
 
 
 def _by_momentum(network: Network) -> dict[str, nn.Module]:
@@ -202,7 +146,7 @@ def _to_the_bottom(network: Network, module: nn.Module) -> nn.Module:
         loss.backward()
         return loss
 
-    optimizer.step(closure)  # type: ignore[arg-type]
+    optimizer.step(closure)
     return module
 
 
@@ -215,19 +159,22 @@ def _polygons(network: Network) -> dict[str, nn.Module]:
     return kept
 
 
+def _logistic(network: Network) -> dict[str, nn.Module]:
+    return {"logistic-regression": _to_the_bottom(network, network.build())}
+
+
 NETWORKS = {
-    "digits-mlp": Network(digits_mlp, digits, None, _by_momentum),
-    "digits-cnn": Network(digits_cnn, digits_images, None, _by_adam("digits-cnn", 1500)),
+    "digits-mlp": Network("mlp", lambda: {"widths": [64, 32, 10], "activation": "tanh"}, digits, None, _by_momentum),
+    "digits-cnn": Network("cnn", dict, digits_images, None, _by_adam("digits-cnn", 1500)),
     "character-transformer": Network(
-        lambda: CharacterTransformer(characters()[1]),
+        "character-transformer",
+        lambda: {"vocabulary": characters()[1]},
         lambda: characters()[0],
         slt.causal_lm_loss,
         _by_adam("character-transformer", 2000),
     ),
-    "superposition": Network(lambda: Superposition().double(), superposition_data, squared_distance, _polygons),
-    "logistic-regression": Network(
-        Logistic, logistic_data, None, lambda network: {"logistic-regression": _to_the_bottom(network, network.build())}
-    ),
+    "superposition": Network("superposition", dict, superposition_data, squared_distance, _polygons, torch.float64),
+    "logistic-regression": Network("logistic", dict, logistic_data, None, _logistic, torch.float64),
 }
 
 

@@ -38,7 +38,7 @@ from torch import Tensor
 
 import slt
 from benchmarks.harness import About, Kept, Table, Verdict
-from benchmarks.llc_networks import Superposition
+from benchmarks.peers.models import Superposition
 from benchmarks.superposition_runs import COLUMNS, EPOCHS, train
 from slt.trajectory import Trajectory
 from slt.transitions.detection import LEAST, Transition

@@ -40,7 +40,7 @@ class LocalPotential:
             raise InputError(f"center must be a vector (d,) of finite numbers, got {type(center).__name__}") from None
         if center.ndim != 1 or len(center) == 0 or not bool(center.isfinite().all()):
             raise InputError(f"center must be a vector (d,) of finite numbers, got shape {tuple(center.shape)}")
-        self.function, self.center, self.gamma = function, center, float(gamma)
+        self.function, self.center, self.gamma = _guarded(function), center, float(gamma)
         self.dimension = len(center)
         # of γ|u|², by the tail bound of Laurent & Massart 2000 for χ²
         self._reach = self.dimension + 2 * sqrt(self.dimension * _BEYOND) + 2 * _BEYOND
@@ -131,11 +131,7 @@ class LocalPotential:
         u = self.draw(Draws(0, range(1), _TRIALS))
         u[0] = 0.0
         point = (self.center + u).requires_grad_()
-        try:
-            value = self.function(point)
-        except Exception as error:  # whatever the user's function raises
-            said = (str(error).strip() or "no message").splitlines()[0]
-            raise InputError(f"the potential raised {type(error).__name__} on points ({_TRIALS}, d): {said}") from error
+        value = self.function(point)
         if not isinstance(value, Tensor) or value.shape != (_TRIALS,):
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise InputError(f"the potential must map points (N, d) to K (N,): for N = {_TRIALS} it returned {got}")
@@ -163,6 +159,21 @@ class LocalPotential:
         except (RuntimeError, NotImplementedError):
             return False
         return True
+
+
+def _guarded(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The function, whatever it raises said in one line."""
+
+    def call(points: Tensor) -> Tensor:
+        try:
+            return function(points)
+        except Exception as error:
+            said = (str(error).strip() or "no message").splitlines()[0]
+            raise InputError(
+                f"the potential raised {type(error).__name__} on points {tuple(points.shape)}: {said}"
+            ) from error
+
+    return call
 
 
 def _grad(value: Tensor, point: Tensor, *, create_graph: bool = False, retain_graph: bool = False) -> Tensor:

@@ -88,3 +88,29 @@ def leading_eigenpairs(
     values, vectors = torch.linalg.eigh(0.5 * (small + small.T))
     leading = values.argsort(descending=True)[:rank]
     return values[leading].to(start.dtype), (q @ vectors[:, leading]).to(start.dtype)
+
+
+def extreme_eigenvalues(matvec: Callable[[Tensor], Tensor], start: Tensor, iterations: int) -> tuple[float, float]:
+    """Estimates of the lowest and the highest eigenvalue of a symmetric matrix, from within, by Lanczos (1950).
+
+    `matvec` maps (1, d) to (1, d), `start` is a random (1, d). Three vectors are held, none reorthogonalized: that only
+    repeats eigenvalues which are there.
+    """
+    diagonal: list[float] = []
+    beside: list[float] = []
+    before, vector = torch.zeros_like(start), start / start.norm()
+    for _ in range(min(iterations, start.shape[1])):
+        product = matvec(vector)
+        diagonal.append(float(vector[0] @ product[0]))
+        product = product - diagonal[-1] * vector - (beside[-1] if beside else 0.0) * before
+        length = float(product.norm())
+        if not length > 1e-6 * max(map(abs, diagonal)):
+            break
+        beside.append(length)
+        before, vector = vector, product / length
+    size = len(diagonal)
+    small = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
+    for k, value in enumerate(beside[: size - 1]):
+        small[k, k + 1] = small[k + 1, k] = value
+    values = torch.linalg.eigvalsh(small) if bool(small.isfinite().all()) else torch.zeros(1)
+    return float(values[0]), float(values[-1])

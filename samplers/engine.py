@@ -280,7 +280,12 @@ class ModuleLoss:
                 kept[tensor.data_ptr()] = tensor.detach()
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda nothing: nothing):
-            self._passes.one(self.layout.unflatten(w), self.data.batch(slice(0, count)))
+            losses = self._passes.one(self.layout.unflatten(w), self.data.batch(slice(0, count)))
+        if not losses.requires_grad:
+            raise InputError(
+                "the loss has no gradient with respect to the weights: the model or the loss detaches its output, runs "
+                "under no_grad or rounds (argmax): return a loss that autograd can go back from"
+            )
         return max(64, sum(part.numel() * part.element_size() for part in kept.values()) // count)
 
     def _choose(self, evaluation: str) -> None:

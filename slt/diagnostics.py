@@ -25,7 +25,7 @@ def summarize_mean(draws: np.ndarray, shared_noise: bool = False) -> MeanSummary
     also sees what moves too slowly for the first. Chains that see the same minibatches have noise in common, which
     averaging over chains does not remove: with `shared_noise` that of the mean over chains, taken as one series,
     counts as well.
-    Draws that never change have error 0 and R-hat 1.
+    A single chain counts as its two halves, which R-hat compares. Draws that never change have error 0 and R-hat 1.
     """
     if draws.shape[1] < 4:
         return MeanSummary(float(draws.mean()), np.nan, np.nan, np.nan)
@@ -34,8 +34,13 @@ def summarize_mean(draws: np.ndarray, shared_noise: bool = False) -> MeanSummary
     std_error = max(_mcse(draws), _between_chains(draws))
     if shared_noise:
         std_error = max(std_error, _mcse(draws.mean(0, keepdims=True)))
-    rhat = float(az.rhat(draws)) if len(draws) > 1 else np.nan  # ArviZ would say NaN too, and log a warning
-    return MeanSummary(float(draws.mean()), std_error, rhat, bulk_ess(draws))
+    return MeanSummary(float(draws.mean()), std_error, _rhat(draws), bulk_ess(draws))
+
+
+def _rhat(draws: np.ndarray) -> float:
+    half = draws.shape[1] // 2
+    parts = draws if len(draws) > 1 else np.stack([draws[0, -2 * half : -half], draws[0, -half:]])
+    return float(az.rhat(parts)) if parts.shape[1] >= 4 else np.nan  # ArviZ would say NaN too, and log a warning
 
 
 def bulk_ess(draws: np.ndarray) -> float:

@@ -11,7 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+    default_collate,
+)  # fmt: skip
 
 from samplers.engine import PerSampleLoss
 from samplers.errors import InputError
@@ -36,7 +44,8 @@ class DataSource:
 
     Accepts tensors `(X, ..., Y)` (the last is the target), a map-style Dataset of tuples or dicts (the target under
     'labels', 'label', 'target', 'targets' or 'y'; everything else goes to the model by name), or a DataLoader over
-    one. Data that fit in memory are collated once and kept on the device.
+    one, of which only the dataset counts, or of a SubsetRandomSampler its part. Data that fit in memory are collated
+    once and kept on the device.
     """
 
     def __init__(self, data: Any, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None):
@@ -44,7 +53,8 @@ class DataSource:
         self._collate: Callable[[list], Any] = default_collate
         if isinstance(data, DataLoader):
             self._collate = data.collate_fn or default_collate
-            data = data.dataset
+            chosen = data.sampler.indices if isinstance(data.sampler, SubsetRandomSampler) else None
+            data = data.dataset if chosen is None else Subset(data.dataset, list(chosen))
         if isinstance(data, TensorDataset):
             data = data.tensors
         self._dataset: Any = None

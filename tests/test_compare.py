@@ -119,6 +119,24 @@ def test_what_does_not_compare_is_refused():
         compare_phases([base, base], ["a", "a"])
 
 
+def test_odds_beyond_floating_point_are_powers_of_ten():
+    assert "odds 10^1303 (95%: 10^1303 to 10^1303)" in str(compare_phases([phase(SIMPLE, 0.0), phase(SIMPLE, 3.0)]))
+
+
+def test_other_data_and_broken_numbers_do_not_compare():
+    base = phase(SIMPLE, 0.0, data="one")
+    with pytest.raises(slt.InputError, match="b was made on other data than a"):
+        compare_phases([base, replace(base, data="two")], ["a", "b"])
+    with pytest.raises(slt.InputError, match="b: its free energy is not a finite number"):
+        compare_phases([base, replace(base, center_loss=math.nan)], ["a", "b"])
+
+
+def test_no_flip_is_not_claimed_where_the_preference_is_open():
+    same = str(compare_phases([phase(SIMPLE, 0.0, error=0.1), phase(SIMPLE, 1e-5, error=0.1)]))
+    assert "no flip" not in same
+    assert "a flip near this n is not excluded" in same
+
+
 def test_what_stands_against_a_solution_is_passed_on():
     base = phase(SIMPLE, 0.0)
     doubtful = replace(phase(COMPLEX, 0.0), status="warning", reasons=["too few effective draws"], dimension=12)

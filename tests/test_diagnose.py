@@ -10,8 +10,9 @@ import torch
 
 import slt
 from slt.cli import main
-from slt.diagnosis.diagnosis import diagnose, summarize_chains
+from slt.diagnosis.diagnosis import diagnose
 from slt.diagnosis.text import MOST_CHAINS, WIDTH, as_text, sparkline
+from slt.diagnostics import summarize_mean
 from slt.llc.estimation import estimate_potential
 from slt.plot import plot_diagnosis, plot_estimate
 
@@ -177,9 +178,9 @@ def test_pictures_by_suffix(run, tmp_path):
 def test_a_single_chain_is_held_against_itself():
     drifting = np.linspace(0, 1, 200)[None] + 0.01 * np.random.default_rng(0).normal(size=(1, 200))
     steady = np.random.default_rng(0).normal(size=(1, 200))
-    assert summarize_chains(drifting).rhat > 1.5
-    assert summarize_chains(steady).rhat < 1.05
-    assert math.isnan(summarize_chains(steady[:, :4]).rhat)
+    assert summarize_mean(drifting).rhat > 1.5
+    assert summarize_mean(steady).rhat < 1.05
+    assert math.isnan(summarize_mean(steady[:, :4]).rhat)
 
 
 def test_sparklines():

@@ -52,6 +52,15 @@ def test_a_loss_at_w_star_above_the_lowest_is_told_by_the_regression(excess_of_c
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_ladder_of_one_rung_above_zero(method):
+    v = exact_draws(5, 1.0, 0, draws=2000)[..., [0, 14]]
+    found = method(v, BETA[[0, 14]])
+    error = summarize_mean(found.value[-1] + found.influence[..., -1]).std_error
+    assert error > 0
+    assert abs(found.value[-1] - exact_free_energy(5, 1.0)[14]) < 4 * error
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_a_method_on_exact_draws_has_the_value_and_the_error_it_says(method):
     exact = exact_free_energy(5, 1000.0)
     runs = [method(exact_draws(5, 1000.0, seed), BETA) for seed in range(60)]

@@ -7,6 +7,7 @@ import torch
 
 import slt
 import slt.llc.estimation
+from samplers.curvature import extreme_eigenvalues
 from samplers.engine import Potential
 from samplers.posterior import LocalPosterior
 from slt.llc.minimum import check_minimum
@@ -47,3 +48,21 @@ def test_a_minimum_has_no_shift_and_a_maximum_is_a_saddle():
     assert check_minimum(at, 100).shift == 0
     over = LocalPosterior(Potential(lambda w: -quadratic_loss(w), 4), OFFSET, n=100, beta=0.5, gamma=2.0)
     assert check_minimum(over, 100).saddle
+
+
+@pytest.mark.parametrize("iterations", [8, 40])
+def test_extreme_eigenvalues_of_a_matrix(iterations):
+    generator = torch.Generator().manual_seed(0)
+    basis, _ = torch.linalg.qr(torch.randn(40, 40, generator=generator, dtype=torch.float64))
+    values = torch.cat([torch.tensor([-5.0, 100.0]), torch.linspace(0, 30, 38)]).double()
+    matrix = basis @ torch.diag(values) @ basis.T
+    start = torch.randn(1, 40, generator=generator, dtype=torch.float64)
+    low, high = extreme_eigenvalues(lambda v: v @ matrix, start, iterations)
+    assert -5 - 1e-9 < low < -3
+    assert 99 < high < 100 + 1e-9
+
+
+def test_extreme_eigenvalues_of_less_than_a_matrix():
+    start = torch.ones(1, 3, dtype=torch.float64)
+    assert extreme_eigenvalues(lambda v: 2 * v, start, 16) == pytest.approx((2.0, 2.0))
+    assert extreme_eigenvalues(lambda v: v * math.nan, start, 16) == (0.0, 0.0)

@@ -114,6 +114,8 @@ def test_a_file_of_another_run_is_refused(quadratic, tmp_path):
         slt.estimate_llc(model, (x * 1.5, y), slt.gaussian_loss(1.0), **{**KNOBS, **knobs})
     with pytest.raises(slt.InputError, match="another model or loss"):
         slt.estimate_llc(model, (x, y), lambda output, target: 1 + output.square().sum(1), **{**KNOBS, **knobs})
+    with pytest.raises(slt.InputError, match="another model or loss"):  # the same at w*, where both are 0
+        slt.estimate_llc(model, (x, y), slt.gaussian_loss(0.5), **{**KNOBS, **knobs})
     moved = type(model)(4)
     with torch.no_grad():
         moved.w += 1e-3
@@ -132,6 +134,15 @@ def test_a_file_that_is_no_run_file_is_refused(quadratic, tmp_path, content):
     torch.save({"w": torch.ones(3)}, path)
     with pytest.raises(slt.InputError, match="is not a run file"):
         estimate(quadratic, resume=path)
+
+
+@pytest.mark.parametrize("change", [{"key": None}, {"run": {}}, {"trace": {"loss": 3}}, {"losses": ["x"]}])
+def test_a_damaged_run_file_is_refused(quadratic, tmp_path, change):
+    path = tmp_path / "run.pt"
+    estimate(quadratic, draws=30, sampler="hmc", resume=path)
+    torch.save({**torch.load(path, weights_only=True), **change}, path)
+    with pytest.raises(slt.InputError, match=r"is damaged|is not a run file"):
+        estimate(quadratic, draws=30, sampler="hmc", resume=path)
 
 
 def test_kernels_survive_packing():

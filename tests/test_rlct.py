@@ -183,3 +183,42 @@ def test_an_end_of_the_ladder_that_contradicts_the_rest_is_said():
         said = " ".join(fit_reasons(Climb(stages, fit), fit, 6))
         assert ("the end of the ladder speaks for m" in said) == bool(bend.any())
         assert (fit.best == 2) == (not bend.any())
+
+
+def test_a_target_short_of_the_tail_is_no_ok():
+    h = torch.logspace(-6, 0, 4, dtype=torch.float64)
+    estimate = estimate_rlct(lambda w: (h * w.square()).sum(-1), torch.zeros(4), target_log_t=14.0, **QUICK)
+    assert estimate.status == "warning"
+    assert any("as target_log_t says: that is" in reason for reason in estimate.reasons)
+
+
+def test_a_potential_too_small_to_be_felt_is_not_called_zero():
+    tiny = estimate_rlct(lambda w: 1e-300 * w.square().sum(-1), torch.zeros(1), **QUICK)
+    assert tiny.status == "failed"
+    assert "multiply it by a large number" in tiny.reasons[0]
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"seed": -1}, {"seed": 1.5}, {"seed": None}, {"particles": 4096.5}, {"particles": "a"}, {"target_log_t": "a"},
+        {"target_log_t": float("-inf")}, {"max_seconds": float("nan")}, {"max_seconds": -1},
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_sense_are_refused(knobs):
+    (name,) = knobs
+    with pytest.raises(InputError, match=name):
+        estimate_rlct(lambda w: w.square().sum(-1), torch.zeros(2), **knobs)
+
+
+def test_a_potential_that_breaks_later_is_one_line():
+    calls = []
+
+    def breaking(w):
+        calls.append(len(w))
+        if len(calls) > 20:
+            raise RuntimeError("no more")
+        return w.square().sum(-1)
+
+    with pytest.raises(InputError, match=r"the potential raised RuntimeError .*: no more"):
+        estimate_rlct(breaking, torch.zeros(2), **QUICK)

@@ -212,6 +212,14 @@ def test_estimates_at_different_scales_warn(run):
         assert "llc = " not in line or "gamma = " in line
 
 
+def test_estimates_with_different_remedies_do_not_compare(run):
+    other = dataclasses.replace(run, remedy="gradient-normal")
+    with pytest.warns(ScaleWarning, match="different remedies"):
+        (difference,) = compare_scales([run, other]).differences
+    assert difference.mismatch == ("the remedy is none and gradient-normal",)
+    assert difference.at_scale_of_first is None
+
+
 def test_a_scale_out_of_reach_is_not_reweighted_to(run):
     far = quadratic_run(gamma=GAMMA * 1000, draws=100)
     with pytest.warns(ScaleWarning):

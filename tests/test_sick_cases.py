@@ -229,3 +229,83 @@ def test_relu_kink():
     exact = float(n_beta * (loss * weight).sum() / weight.sum())
     assert "kink" in words(found)
     assert found.status != "ok" or abs(found.llc - exact) < 4 * found.std_error
+
+
+class Hidden(nn.Module):
+    """x·(v, a·b): at v = 0, a = b = 0 a saddle whose gradient is zero, among 40 directions that are confined."""
+
+    def __init__(self):
+        super().__init__()
+        self.v, self.a, self.b = (nn.Parameter(torch.zeros(k, dtype=torch.float64)) for k in (40, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ torch.cat([self.v, self.a * self.b])[:, None]
+
+
+@pytest.mark.parametrize(("slope", "saddle"), [(0.2, True), (0.0, False)])
+def test_a_saddle_without_a_gradient_is_named(slope, saddle):
+    x = inputs(41, 1500)
+    y = slope * x[:, 40:] + torch.randn(1500, 1, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
+    fitted = x[:, : 40 if saddle else 41]
+    y = y - fitted @ torch.linalg.lstsq(fitted, y).solution  # so that v = 0, or all of 0, is the minimum
+    result = run(Hidden(), x, y, gamma=1.0)
+    assert result.minimum.gradient_norm < 1e-12
+    assert result.minimum.saddle is saddle
+    assert ("saddle" in words(result)) is saddle
+    assert (result.status == "ok") is not saddle or not saddle
+
+
+@pytest.mark.parametrize("sampler", ["hmc", "mala"])
+def test_chains_that_are_all_refused_are_stuck(sampler, quadratic):
+    model, data, _ = quadratic
+    knobs = {"gamma": 10.0, "sampler": sampler, "step_size": 1e6, "progress": False}
+    result = slt.estimate_llc(model, data, slt.gaussian_loss(1.0), **knobs)
+    assert result.status == "failed"
+    assert "stuck: every chain did not move" in words(result)
+
+
+def test_a_loss_that_resolves_no_difference_is_told():
+    x = inputs().float()
+    model = Small(dtype=torch.float32)
+
+    def far_from_zero(output, target):
+        return 1 + 1e-9 * (output - target).square().sum(-1)
+
+    y = noisy(model(x).detach())
+    result = slt.estimate_llc(model, (x, y), far_from_zero, gamma=20.0, max_steps=1000, progress=False)
+    assert result.status == "failed"
+    assert "below its rounding" in words(result)
+
+
+def test_a_gamma_below_the_rounding_of_the_weights_is_refused():
+    x = inputs().float()
+    model = Small(dtype=torch.float32)
+    with pytest.raises(slt.InputError, match=r"gamma = 1e\+13 keeps .* use a gamma of at most .* or dtype='float64'"):
+        run(model, x, model(x).detach(), gamma=1e13)
+
+
+def test_a_noise_variance_far_above_the_residuals_is_named():
+    model, x = Small(), inputs()
+    y = noisy(model(x).detach(), 0.01)
+    assert "not the noise variance 200" in words(run(model, x, y, variance=200.0, gamma=20.0))
+    exact = run(model, x, model(x).detach(), variance=200.0, gamma=20.0)  # targets of the model itself
+    assert "noise variance" not in words(exact)
+
+
+@pytest.mark.parametrize("evaluation", ["auto", "loop"])
+def test_a_loss_without_a_gradient_is_refused(evaluation):
+    model, x = Small(hidden=lambda h: h.detach()), inputs()
+    model.second.requires_grad_(False)
+    with pytest.raises(slt.InputError, match="no gradient with respect to the weights"):
+        run(model, x, noisy(model(x).detach()), evaluation=evaluation)
+
+
+def test_one_chain_stops_at_its_target_and_fails_where_its_halves_disagree(quadratic):
+    model, data, _ = quadratic
+    knobs = {"gamma": 10.0, "chains": 1, "progress": False}
+    sound = slt.estimate_llc(model, data, slt.gaussian_loss(1.0), target_error=0.2, **knobs)
+    assert sound.rhat < 1.05
+    assert "max_steps" not in words(sound)
+    drifting = slt.estimate_llc(model, data, slt.gaussian_loss(1.0), step_size=1e-7, draws=200, **knobs)
+    assert drifting.status == "failed"
+    assert "two halves of the chain disagree" in words(drifting)

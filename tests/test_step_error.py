@@ -1,5 +1,7 @@
 """The bias of steps without rejection: measured with coupled chains, taken out, and said where that cannot be done."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -142,3 +144,14 @@ def test_a_start_is_not_spent_by_the_run_that_goes_on():
         for a, b in zip(first.noise["normals"]["generators"], starts[1].noise["normals"]["generators"], strict=True)
     )
     assert again.step_error is not None
+
+
+def test_the_heat_capacity_is_freed_of_the_step_too(quadratic):
+    model, data, h = quadratic
+    n_beta, gamma = 200 / math.log(200), 10.0
+    share = n_beta * h / (n_beta * h + gamma)
+    knobs = {"sampler": "sgld", "batch_size": 200, "gamma": gamma, "preconditioner": "identity", "step_size": 0.03}
+    found = slt.estimate_llc(model, data, slt.gaussian_loss(1.0), draws=4000, progress=False, **knobs)
+    exact = 0.5 * float(share.square().sum())
+    assert abs(found.heat - exact) < 2.5 * found.heat_error
+    assert found.heat_error < 0.5 * exact

@@ -198,3 +198,11 @@ def test_bad_options(arguments, words, tmp_path, monkeypatch, capsys):
 def test_debug_shows_the_traceback(tmp_path, monkeypatch, capsys):
     with pytest.raises(slt.InputError):
         run_cli(monkeypatch, capsys, "--debug", "estimate", tmp_path / "task.py", tmp_path / "w.pt")
+
+
+def test_a_loader_of_a_subset_is_that_subset():
+    x, y = torch.arange(20.0)[:, None], torch.zeros(20)
+    chosen = torch.utils.data.SubsetRandomSampler([3, 5, 8])
+    source = DataSource(torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), sampler=chosen))
+    assert source.n == 3
+    assert source.batch(slice(0, 3)).args[0].flatten().tolist() == [3, 5, 8]

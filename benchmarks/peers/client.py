@@ -11,11 +11,13 @@ import json
 import math
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -31,6 +33,7 @@ PEERS = {
     "canonical": (".venv-peers", "canonical"),
     "pyro": (".venv-peers", "pyro_nuts"),
 }
+OURS = "ours"  # this toolkit, asked as a peer is, in the environment that asks
 
 
 def missing(peer: str) -> str | None:
@@ -42,8 +45,12 @@ def missing(peer: str) -> str | None:
 
 def start(peer: str, *arguments: str, threads: int = 1) -> subprocess.Popen[str]:
     """The worker of a peer, waiting for lines."""
-    environment, module = PEERS[peer]
-    command = [str(ROOT / environment / "bin" / "python"), "-m", "benchmarks.peers.worker", module, *arguments]
+    if peer == OURS:
+        python, module = sys.executable, "toolkit"
+    else:
+        environment, module = PEERS[peer]
+        python = str(ROOT / environment / "bin" / "python")
+    command = [python, "-m", "benchmarks.peers.worker", module, *arguments]
     settings = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     settings.pop("PYTHONPATH", None)
     return subprocess.Popen(
@@ -73,6 +80,15 @@ class Answer:
         """λ̂ after 1, 2, ... draws of every chain, mean over chains: with sampling_seconds, error against time."""
         means = self.losses.mean(0).cumsum() / np.arange(1, self.losses.shape[1] + 1)
         return n_beta * (means - self.init_loss)
+
+
+def features(peer: str, *probes: str) -> dict[str, Any]:
+    """What a peer, or `OURS`, does: {version, findings, seconds}, of every probe of features.py or of those named."""
+    with start(peer, "features", *probes) as process:
+        answer, _ = process.communicate("\n")
+    if not answer:
+        raise PeerError(f"the process of {peer} ended: {process.returncode}")
+    return json.loads(answer)
 
 
 class Peer:

@@ -2,6 +2,7 @@
 
     python -m benchmarks.peers.worker PEER                       a line is a spec (spec.py); the answer, λ̂ and times
     python -m benchmarks.peers.worker PEER WORKLOAD [compiled]   for any line, a rate (throughput.py)
+    python -m benchmarks.peers.worker PEER features [PROBE ...]  for any line, what the library does (features.py)
 
 PEER is a module beside this one. Every peer is driven through its public API.
 """
@@ -15,12 +16,15 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.peers.features import findings
 from benchmarks.peers.spec import Problem, Spec
 from benchmarks.workloads import WORKLOADS
 
@@ -55,6 +59,14 @@ def rate(peer: Any, name: str, compiled: bool) -> dict[str, Any]:
     return {"rate": found, "seconds": time.perf_counter() - started}
 
 
+def features(peer: Any, probes: Sequence[str]) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    started = time.process_time()
+    found = {name: asdict(finding) for name, finding in findings(peer, probes).items()}
+    seconds = time.process_time() - started
+    return {"version": f"{peer.PACKAGE} {version(peer.PACKAGE)}", "findings": found, "seconds": seconds}
+
+
 def main() -> None:
     name, *workload = sys.argv[1:]
     peer = importlib.import_module(f"benchmarks.peers.{name}")
@@ -62,7 +74,9 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     for line in sys.stdin:
-        if workload:
+        if workload[:1] == ["features"]:
+            answer = features(peer, workload[1:])
+        elif workload:
             answer = rate(peer, workload[0], workload[1:] == ["compiled"])
         else:
             try:

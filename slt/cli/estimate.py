@@ -1,5 +1,6 @@
 """`slt estimate`: one checkpoint, one number."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,8 @@ def estimate(
     chains: Annotated[int, typer.Option(help="Number of chains.")] = 8,
     warmup: Annotated[int | None, typer.Option(help="Draws left out at the front. [default: detected]")] = None,
     draws: Annotated[
-        int | None, typer.Option(help="Draws per chain after warm-up. [default: until the error target]")
+        int | None,
+        typer.Option(help="Draws per chain; a warm-up that is detected is part of them. [default: until the target]"),
     ] = None,
     thin: Annotated[int | None, typer.Option(help="Steps per recorded draw. [default: 1]")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Minibatch size of the SGLD samplers. [default: 256]")] = None,
@@ -53,7 +55,9 @@ def estimate(
     dtype: Annotated[str | None, typer.Option(help="float32 or float64. [default: the model's own]")] = None,
     target_error: Annotated[float, typer.Option(help="Relative standard error at which to stop.")] = 0.04,
     max_steps: Annotated[int, typer.Option(help="Budget of gradient evaluations per chain.")] = 20_000,
-    max_seconds: Annotated[float | None, typer.Option(help="Budget of seconds. [default: none]")] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Budget of seconds; nuts runs in one piece whatever it is. [default: none]")
+    ] = None,
     evaluation: Annotated[str, typer.Option(help="How chains are evaluated: auto, vmap, loop or compile.")] = "auto",
     amp: Annotated[
         bool, typer.Option("--amp", help="Passes in bfloat16, weights in --dtype: for coarse answers.")
@@ -84,7 +88,10 @@ def estimate(
             "and the curve of λ over β. `slt compare` reads what --save FILE (.json or .nc) writes.",
         ),
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Say what was chosen, and why.")] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", help="Say what was chosen, and why, and the cross-checks; of a ladder, every rung."),
+    ] = False,
     progress: Annotated[
         bool | None, typer.Option(help="Live progress on standard error. [default: if it is a terminal]")
     ] = None,
@@ -98,6 +105,7 @@ def estimate(
     from slt.files import check_writable
     from slt.free_energies.local import free_energy
     from slt.llc.estimation import estimate_llc
+    from slt.llc.soundness import half_precision
     from slt.plot import plot_estimate
     from slt.settings import Settings
     from slt.task import load_task
@@ -131,20 +139,25 @@ def estimate(
         remedy=remedy,
     )
     loaded = load_task(task)
-    load_checkpoint(loaded.model, checkpoint)
+    stored = load_checkpoint(loaded.model, checkpoint).dtype
     common = {"progress": progress, "checkpoint": str(checkpoint), **vars(settings)}
     if ladder:
         with naming(task):
             curve = free_energy(loaded.model, loaded.data, loaded.loss, **common)
+        if verbose:
+            for line in curve.rung_lines():
+                typer.echo(f"  {line}", err=True)
         typer.echo(curve.to_json() if json else str(curve))
         if save is not None:
             curve.save(save)
         raise typer.Exit(1 if curve.status == "failed" else 0)
     with naming(task):
         result = estimate_llc(loaded.model, loaded.data, loaded.loss, resume=resume, **common)
+    remarks = (*half_precision({stored}, result.dtype), *result.remarks)
+    result = replace(result, remarks=tuple(dict.fromkeys(remarks)))
     if verbose:
-        for choice in result.choices:
-            typer.echo(f"  {choice}", err=True)
+        for line in (*result.choices, *result.cross_checks):
+            typer.echo(f"  {line}", err=True)
     typer.echo(result.to_json() if json else str(result))
     if save is not None:
         result.save(save)

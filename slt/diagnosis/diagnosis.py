@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from samplers.errors import InputError
-from slt.diagnostics import MeanSummary, summarize_mean
+from slt.diagnostics import summarize_mean
 from slt.llc.draws import frozen_chains, llc_draws, sound_chains
 from slt.llc.estimate import Estimate
 from slt.records import to_record
@@ -128,17 +128,9 @@ def draws_of(estimate: Estimate, name: str) -> np.ndarray:
     raise InputError(f"draws are of llc, distance, energy or acceptance, not of {name!r}")
 
 
-def summarize_chains(draws: np.ndarray) -> MeanSummary:
-    """`summarize_mean`, where a single chain counts as its two halves: then R-hat compares these."""
-    if len(draws) > 1 or draws.shape[1] < 8:
-        return summarize_mean(draws) if len(draws) > 1 else MeanSummary(float(draws.mean()), *[math.nan] * 3)
-    half = draws.shape[1] // 2
-    return summarize_mean(np.stack([draws[0, -2 * half : -half], draws[0, -half:]]))
-
-
 def _quantity(estimate: Estimate, name: str, sound: np.ndarray) -> QuantityCheck:
     kept = draws_of(estimate, name)[sound, estimate.trace.warmup :]
-    found = summarize_chains(kept)
+    found = summarize_mean(kept)
     return QuantityCheck(name, found.mean, float(kept.std()), found.std_error, found.rhat, found.ess)
 
 
@@ -149,10 +141,10 @@ def _chain(estimate: Estimate, chain: int, sound: np.ndarray) -> ChainCheck:
         unknown = math.nan
         return ChainCheck(chain, unknown, unknown, unknown, unknown, unknown, unknown, unknown, lost)
     x = draws_of(estimate, "llc")[:, start:]
-    own, others = summarize_chains(x[[chain]]), [c for c in sound if c != chain]
+    own, others = summarize_mean(x[[chain]]), [c for c in sound if c != chain]
     z = rhat = math.nan
     if len(others) and x.shape[1] >= 4:
-        rest = summarize_chains(x[others])
+        rest = summarize_mean(x[others])
         rhat = rest.rhat
         spread = float(x[others].mean(1).std(ddof=1)) if len(others) > 1 else 0.0
         error = max(math.hypot(own.std_error, rest.std_error), spread * math.sqrt(1 + 1 / len(others)))

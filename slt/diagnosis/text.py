@@ -38,6 +38,9 @@ def render(diagnosis: Diagnosis, name: str | None = None) -> Iterator[Renderable
         yield Padding(_distance(diagnosis), (0, 0, 0, 2), expand=False)
     yield _section("chain by chain")
     yield _chains(diagnosis)
+    yield _section("cross-checks")
+    for line in estimate.cross_checks:
+        yield _item(line)
     for curve in diagnosis.curves.values():
         yield _section(f"llc over {curve.knob}, chosen {curve.chosen:.4g}")
         yield from _curve(curve)

@@ -81,15 +81,17 @@ class Comparison:
         lines += [f"  {reason}" for reason in self.reasons]
         for pair in self.pairs:
             terms = ", ".join(f"{name} {value:+.4g}" for name, value in pair.terms.items())
-            low, high = (math.exp(min(700.0, pair.difference + z * pair.std_error)) for z in (-1.96, 1.96))
+            low, high = (_odds(pair.difference + z * pair.std_error) for z in (-1.96, 1.96))
             lines += [
                 f"{pair.first} over {pair.second}: log odds {pair.difference:+.4g} ± {pair.std_error:.2g}, odds "
-                f"{math.exp(min(700.0, pair.difference)):.3g} (95%: {low:.3g} to {high:.3g})",
+                f"{_odds(pair.difference)} (95%: {low} to {high})",
                 f"  in nats: {terms}",
                 *(f"  {_flip_line(flip)}" for flip in pair.flips),
             ]
             if not pair.flips:
-                lines.append(f"  no flip within a factor {10**DECADES:.0f} of this n")
+                open_ = abs(pair.difference) < 1.96 * pair.std_error
+                said = "the preference is within its error, so that a flip near this n is not excluded"
+                lines.append(f"  {said if open_ else f'no flip within a factor {10**DECADES:.0f} of this n'}")
             if pair.formula_flip is not None:
                 without = "none" if pair.without_constant is None else f"n = {pair.without_constant:.4g}"
                 lines.append(
@@ -151,7 +153,11 @@ def _check_comparable(estimates: Sequence[FreeEnergyEstimate], names: Sequence[s
     first = estimates[0]
     for estimate, name in zip(estimates, names, strict=True):
         if estimate.status == "failed":
-            raise InputError(f"{name}: its free energy is not usable: {estimate.reasons[0]}")
+            raise InputError(f"{name}: its free energy is not usable: {(estimate.reasons or ['no reason given'])[0]}")
+        if not math.isfinite(estimate.total):
+            raise InputError(f"{name}: its free energy is not a finite number")
+        if estimate.data and first.data and estimate.data != first.data:
+            raise InputError(f"{name} was made on other data than {names[0]}: their free energies do not compare")
         for knob, why in (
             ("n", "use the same data"),
             ("beta", "give both runs the same --beta"),
@@ -257,6 +263,11 @@ def _nearest_root(grid: np.ndarray, values: np.ndarray, n: float) -> float | Non
         return None
     k = found[np.abs(np.log(grid[found] / n)).argmin()]
     return float(grid[k] - values[k] * (grid[k + 1] - grid[k]) / (values[k + 1] - values[k]))
+
+
+def _odds(log_odds: float) -> str:
+    """The odds as a number, or as a power of ten where there is none so large in floating point."""
+    return f"{math.exp(log_odds):.3g}" if log_odds < 700 else f"10^{log_odds / math.log(10):.4g}"
 
 
 def _flip_line(flip: Flip) -> str:

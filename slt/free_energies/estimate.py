@@ -47,7 +47,8 @@ class FreeEnergyEstimate:
     `free_energy` and `std_error` are MBAR's; `methods` holds (value, error) of each method. `llc` is λ̂ = nβ (E_β[L] -
     L*) at the ladder's end, `wbic` is E[nL] at β* = 1/log n, None where the ladder does not reach it, and `curve` has
     F and λ̂ at every rung. `step_sizes` (R,) are the kernel's at each rung, `rejections` (R,) the shares of exchanges
-    with the rung below that were refused. nβ L* + F(β) is the free energy of the region itself, in which L* cancels.
+    with the rung below that were refused, `data` a digest of the samples. nβ L* + F(β) is the free energy of the
+    region itself, in which L* cancels.
     """
 
     free_energy: float
@@ -88,6 +89,7 @@ class FreeEnergyEstimate:
     gradients: int
     step_sizes: list[float] = field(repr=False, default_factory=list)
     rejections: list[float] = field(repr=False, default_factory=list)
+    data: str = ""
     trace: LadderTrace | None = field(repr=False, default=None)
 
     @property
@@ -106,7 +108,7 @@ class FreeEnergyEstimate:
             *(f"  {reason}" for reason in self.reasons),
             "  " + ", ".join(f"{name} {value:.4g} ± {error:.2g}" for name, (value, error) in self.methods.items()),
             f"  {t.energy:.6g} (n·beta·L*) + {t.log_n:.4g} (λ log n·beta, λ = {t.llc:.4g} from {t.source}) "
-            f"{-abs(t.log_log_n):+.4g} ((m-1) log log n·beta, m = {t.multiplicity}) {t.constant:+.4g} (the rest)",
+            f"{t.log_log_n or -0.0:+.4g} ((m-1) log log n·beta, m = {t.multiplicity}) {t.constant:+.4g} (the rest)",
             f"  llc = {self.llc:.4g} ± {self.llc_error:.2g} at beta = {self.beta:.4g}; {self._flatness()}",
         ]
         if self.wbic is not None:
@@ -128,6 +130,19 @@ class FreeEnergyEstimate:
             f"climbed to the top{steps}"
         )
         return "\n".join(lines)
+
+    def rung_lines(self) -> list[str]:
+        """F and λ̂ at every β of the ladder, with the step size there and the exchanges refused with the rung below."""
+        c, lines = self.curve, []
+        for k, beta in enumerate(c.beta):
+            ran = ""
+            if len(self.step_sizes) == len(self.rejections) == len(c.beta):
+                ran = f", step size {self.step_sizes[k]:.2g}, exchanges refused {self.rejections[k]:.0%}"
+            lines.append(
+                f"beta = {beta:.4g}: F = {c.free_energy[k]:.4g} ± {c.free_energy_error[k]:.2g}, llc = {c.llc[k]:.4g} ± "
+                f"{c.llc_error[k]:.2g}{ran}"
+            )
+        return lines
 
     def _flatness(self) -> str:
         if self.plateau is None:
@@ -189,7 +204,7 @@ class FreeEnergyEstimate:
         values["curve"] = Curve(**{k: np.array(v, dtype=np.float64) for k, v in values["curve"].items()})
         values["methods"] = {k: (float(a), _number(b)) for k, (a, b) in values["methods"].items()}
         values["interval"] = tuple(_number(v) for v in values["interval"])
-        for name in ("free_energy", "std_error", "rhat", "ess", "llc", "llc_error"):
+        for name in ("free_energy", "std_error", "rhat", "ess", "llc", "llc_error", "center_loss"):
             values[name] = _number(values[name])
         return cls(**values, trace=trace)
 

@@ -22,6 +22,8 @@ def full_data_options(settings: dict[str, Any]) -> Settings:
         raise InputError(
             f"free energies and WAIC run without a preconditioner: leave it at 'auto', got {options.preconditioner!r}"
         )
+    if options.remedy is not None:
+        raise InputError("free energies and WAIC are of the whole neighbourhood of w*: leave the remedy out")
     if options.beta == 0:
         raise InputError("beta must be positive here: at beta = 0 there is the localizing Gaussian and nothing else")
     return options

@@ -116,13 +116,16 @@ def information(losses: ArrayLike, beta: float = 1.0) -> Information:
 
     Raises InputError for another shape, fewer than 4 draws, losses that are not finite, and β <= 0.
     """
-    values = np.asarray(losses, dtype=np.float64)
+    try:
+        values = np.asarray(losses, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError("losses must be an array of numbers (chain, draw, sample)") from None
+    if not isinstance(beta, int | float) or not 0 < beta < math.inf:
+        raise InputError(f"beta must be positive and finite, got {beta!r}")
     if values.ndim != 3 or values.shape[1] < 4 or values.shape[2] < 1:
         raise InputError(f"losses must be (chain, draw, sample) with at least 4 draws, got shape {values.shape}")
     if not np.isfinite(values).all():
         raise InputError("losses must be finite: leave out the chains that are lost")
-    if not beta > 0:
-        raise InputError(f"beta must be positive, got {beta}")
     n = values.shape[2]
     predictive, series = _predictive(values)
     centred = values - values.mean((0, 1))
@@ -183,7 +186,11 @@ def waic(
         beta = 1.0 if options.beta is None else options.beta
         gamma = default_gamma(function.center) if options.gamma is None else options.gamma
         posterior = LocalPosterior(function, function.center, n=function.data.n, beta=beta, gamma=gamma)
-        losses, unseen, stopped = _draw(posterior, function, held_out, options)
+        losses, unseen, stopped = _draw(posterior, function, held_out, options, started)
+    if unseen is not None and not np.isfinite(unseen).all():
+        raise InputError("the losses of the test data are not finite at the draws: check the test data")
+    if not np.isfinite(losses).all():
+        raise InputError("the losses of the data are not finite at all draws: check the data, or use a larger gamma")
     warmup = detect_warmup(losses.mean(2)) if options.warmup is None else min(options.warmup, losses.shape[1] - 4)
     kept = losses[:, warmup:]
     result = information(kept, beta)
@@ -204,7 +211,7 @@ def waic(
 
 
 def _draw(
-    posterior: LocalPosterior, function: ModuleLoss, held_out: ModuleLoss | None, options: Settings
+    posterior: LocalPosterior, function: ModuleLoss, held_out: ModuleLoss | None, options: Settings, started: float
 ) -> tuple[np.ndarray, np.ndarray | None, str | None]:
     """Losses (chain, draw, n) on the data and on the test data; which budget ended the run, if one did."""
     n = function.data.n
@@ -237,7 +244,9 @@ def _draw(
         stacked = np.stack(unseen, axis=1) if unseen else None
         if len(seen) >= (wanted or budget):
             return losses, stacked, None if wanted else "the budget is spent"
-        if wanted is None:
+        if options.max_seconds is not None and time.monotonic() - started > options.max_seconds:
+            return losses, stacked, f"max_seconds = {options.max_seconds:g} reached"
+        if wanted is None and np.isfinite(losses).all():
             found = information(losses[:, len(seen) // 10 :], float(posterior.beta))
             precise = found.functional_variance_error <= options.target_error * found.functional_variance
             if precise and found.rhat <= MAX_RHAT and found.ess >= MIN_ESS:

@@ -30,8 +30,10 @@ from slt.free_energies.verdict import judge_ladder, read_methods, regression_rea
 from slt.llc.verdict import MAX_RHAT, MIN_ESS
 from slt.progress import Progress, show_progress
 from slt.settings import Settings, default_gamma
+from slt.task import DataSource
 
 BLOCK = 50  # sweeps between two looks at the draws, at least
+LEAST_BLOCK = 8  # the same where time is up before there is any draw
 MIN_DRAWS = 100  # and effective draws below: errors read off shorter runs come out too small
 EFFECTIVE_DRAWS = 2 * MIN_ESS
 NATS = 0.05  # an error that is always small enough: posterior odds known to 5%
@@ -67,7 +69,8 @@ def free_energy(
     with show_progress(progress) as report:
         result = _ladder(function, function.center, function.data.n, multiplicity, options, report, started)
     name = str(function.center.dtype).removeprefix("torch.")
-    return replace(result, checkpoint=checkpoint, evaluation=function.evaluation, dtype=name)
+    digest = function.data.digest() if isinstance(function.data, DataSource) else ""
+    return replace(result, checkpoint=checkpoint, evaluation=function.evaluation, dtype=name, data=digest)
 
 
 def free_energy_of_potential(
@@ -99,7 +102,7 @@ def _ladder(
     report: Progress,
     started: float,
 ) -> FreeEnergyEstimate:
-    if multiplicity < 1:
+    if isinstance(multiplicity, bool) or not isinstance(multiplicity, int) or multiplicity < 1:
         raise InputError(f"multiplicity must be a whole number of at least 1, got {multiplicity}")
     beta = 1.0 if options.beta is None else options.beta
     gamma = default_gamma(center) if options.gamma is None else options.gamma
@@ -130,6 +133,9 @@ def _ladder(
     around = curve.beta[-1] if wbic_beta is None else wbic_beta
     regression = regress(curve, v, around, n * center_loss)
     concerns = regression_reasons(regression, curve, around)
+    seconds = time.monotonic() - started
+    if options.max_seconds is not None and seconds > 1.1 * options.max_seconds and stopped is None:
+        concerns.append(f"max_seconds = {options.max_seconds:g} was overrun: the ladder took {seconds:.0f} s to set up")
     status, reasons = judge_ladder(trace, v, readings, _wanted(head.mean, options), stopped, concerns)
     star = None if wbic_beta is None else int(np.abs(curve.beta - wbic_beta).argmin())
     half = 1.96 * readings[0].std_error
@@ -213,7 +219,9 @@ def _record(
     trace: LadderTrace | None = None
     while True:
         done = 0 if trace is None else trace.loss.shape[1]
-        piece = ready.exchange.advance(min(max(BLOCK, done // 4), (wanted or most) - done))
+        late = options.max_seconds is not None and time.monotonic() - started > options.max_seconds
+        block = LEAST_BLOCK if late else max(BLOCK, done // 4)
+        piece = ready.exchange.advance(min(block, (wanted or most) - done))
         trace = piece if trace is None else trace.followed_by(piece)
         done = trace.loss.shape[1]
         v = excess(trace.loss, center_loss, n)

@@ -144,7 +144,7 @@ def _mixture_weights(energy: Array, f: Array) -> Array:
 
 def _from_zero(steps: Array) -> Array:
     """Cumulative sums along the last axis, with a zero in front."""
-    return np.concatenate([np.zeros_like(steps[..., :1]), np.cumsum(steps, axis=-1)], axis=-1)
+    return np.concatenate([np.zeros((*steps.shape[:-1], 1)), np.cumsum(steps, axis=-1)], axis=-1)
 
 
 METHODS = (thermodynamic_integration, stepping_stone, mbar)

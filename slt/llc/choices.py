@@ -11,15 +11,19 @@ _METRICS = {
 }
 
 
-def explain(options: Settings, ready: WarmedUp, name: str, preconditioner: str, trace: Trace) -> tuple[str, ...]:
-    """One line for every knob that was left to the program."""
+def explain(
+    options: Settings, ready: WarmedUp, name: str, preconditioner: str, trace: Trace, stopped: str | None = None
+) -> tuple[str, ...]:
+    """One line for every knob that was left to the program; `stopped` is the budget that ended the draws, if any."""
     run, said = ready.run, []
     n, dimension = run.posterior.n, run.posterior.dimension
     if options.beta is None:
         said.append(f"beta = 1/log n = {float(run.posterior.beta):.4g}: E[nL] then estimates the free energy")
     if options.gamma is None:
         gamma = float(run.posterior.gamma)
-        said.append(f"gamma = {gamma:.4g}: the localizing Gaussian reaches {LOCALITY_RADIUS:.0%} of |w*| from w*")
+        reach = f"the localizing Gaussian reaches {LOCALITY_RADIUS:.0%} of |w*| from w*"
+        zero = not bool(run.posterior.centers.any())
+        said.append(f"gamma = {gamma:.4g}: {'w* is zero and sets no scale' if zero else reach}")
     if options.sampler == "auto":
         why = "at most" if name == "hmc" else "minibatches were asked for, or n·d is above"
         said.append(f"sampler = {name}: n·d = {n * dimension:.3g}, {why} {FULL_PASS_IS_CHEAP:.0e}")
@@ -37,5 +41,6 @@ def explain(options: Settings, ready: WarmedUp, name: str, preconditioner: str, 
     if options.draws is None and name == "nuts":
         said.append(f"draws = {trace.draws}: what NUTS makes in one piece")
     elif options.draws is None:
-        said.append(f"draws = {trace.draws}: the relative error target is {options.target_error:.3g}")
+        why = stopped or f"the relative error target is {options.target_error:.3g}"
+        said.append(f"draws = {trace.draws}: {why}")
     return tuple(said)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from samplers.errors import InputError
 from samplers.trace import Trace
 from slt.files import written_whole
@@ -22,7 +24,7 @@ JSON_KEYS = (
     "warmup", "draws", "sampler", "seed", "seconds", "checkpoint", "dimension", "center_loss", "batch_size", "thin",
     "preconditioner", "acceptance", "evaluation", "dtype", "gradients", "gradient_norm", "gradient_noise", "shift",
     "heat_capacity", "beta_slope", "gamma_slope", "choices", "remarks", "step_shift", "step_shift_error", "stiffness",
-    "overhead",
+    "overhead", "remedy",
 )  # fmt: skip
 
 
@@ -38,8 +40,8 @@ class Estimate:
     'warning' or 'failed', `reasons` say why in words. `minimum` is what the gradient at w* says of it, `sensitivity`
     (full-data runs only) how λ̂ would change with β and γ, `choices` what the program chose, each with its reason,
     `remarks` what did not go as planned without harm to the number (memory that ran out, a model that does not
-    compile). `gradients` is what the run took per chain, `preparation` the part of it that made no draw. Losses are in
-    nats; λ̂ has no unit.
+    compile). `remedy` is what was done about a w* that is no minimum. `gradients` is what the run took per chain,
+    `preparation` the part of it that made no draw. Losses are in nats; λ̂ has no unit.
     """
 
     llc: float
@@ -78,11 +80,31 @@ class Estimate:
     heat: float = math.nan
     heat_error: float = math.nan
     preparation: int = 0
+    remedy: str | None = None
 
     @property
     def overhead(self) -> float:
         """Share of the gradients that made no draw: warm-up, tuning, and the second look at the step size."""
         return self.preparation / self.gradients if self.gradients else math.nan
+
+    @property
+    def cross_checks(self) -> tuple[str, ...]:
+        """The other readings of the same draws and of w*, in words."""
+        m, lines = self.minimum, []
+        if math.isfinite(self.heat):
+            lines.append(
+                f"heat capacity (n·beta)² Var L = {self.heat:.4g} ± {self.heat_error:.2g}: llc needs L(w*), this does "
+                "not; they agree on a plateau, below it llc is the larger"
+            )
+        shift = "not defined at a saddle" if math.isnan(m.shift) else f"{m.shift:.2g}"
+        lines.append(
+            f"|gradient| at w* is {m.gradient_norm:.2g}, the data's sampling noise of it {m.noise_norm:.2g}; the shift "
+            f"of llc by it: {shift}" + ("; the loss curves downwards from w*" if m.saddle else "")
+        )
+        draws = self.n * self.beta * (self.trace.kept("loss") - self.trace.kept("center_loss"))
+        if self.batch_size >= self.n and np.isfinite(draws).any():
+            lines.append(f"draws with a loss below L(w*): {np.nanmean(draws < 0):.1%}")
+        return tuple(lines)
 
     def __str__(self) -> str:
         scale = f"at n·beta = {self.n * self.beta:.4g}, gamma = {self.gamma:.4g}"

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from samplers.engine import LossFunction, ModuleLoss, PerSampleLoss, Potential
@@ -26,9 +25,9 @@ from slt.llc.minimum import check_minimum
 from slt.llc.recording import record, record_nuts
 from slt.llc.run_file import RunFile
 from slt.llc.sensitivity import sensitivity
-from slt.llc.soundness import drifted, kinks, too_few_data, unlike_data
+from slt.llc.soundness import drifted, half_precision, kinks, too_few_data, unlike_data, unresolved
 from slt.llc.starting import warm_up
-from slt.llc.step_error import LEAST_DRAWS, StepError, corrected, measure_step_error
+from slt.llc.step_error import LEAST_DRAWS, StepError, corrected, corrected_twice, measure_step_error
 from slt.llc.verdict import judge
 from slt.model_loss import data_source, model_loss
 from slt.progress import Progress, show_progress
@@ -86,7 +85,7 @@ def estimate_asking(
     function = model_loss(model, source, loss, options)
     if ask is not None:
         function.join(ask)
-    dtype = function.center.dtype
+    dtype = str(function.center.dtype).removeprefix("torch.")
     if resume is not None and options.sampler == "nuts":
         raise InputError("NUTS runs in one piece: leave resume out, or use sampler 'hmc'")
     saved = None if resume is None else RunFile(resume, function, source.digest(), options)
@@ -96,8 +95,8 @@ def estimate_asking(
         result,
         checkpoint=checkpoint,
         evaluation=function.evaluation,
-        dtype=str(dtype).removeprefix("torch."),
-        remarks=(*_precision(model, dtype), *result.remarks, *function.remarks),
+        dtype=dtype,
+        remarks=(*half_precision({p.dtype for p in model.parameters()}, dtype), *result.remarks, *function.remarks),
     )
 
 
@@ -135,6 +134,7 @@ def _sample(
     center_loss = float(function.value(posterior.centers)[0])
     if not math.isfinite(center_loss):
         raise InputError(f"the loss at the given weights is {center_loss}: check the weights and the data")
+    unresolved(center, gamma)
     report.stage("warm-up")
     concerns = unlike_data(function, center_loss) if isinstance(function, ModuleLoss) else []
     minimum, remarks = check_minimum(posterior, n), kinks(posterior)
@@ -147,7 +147,7 @@ def _sample(
 
     def save(draws: Trace | None) -> None:
         if saved and not ready.cut_short:
-            saved.save(name, preconditioner, ready, draws, center_loss)
+            saved.save(name, preconditioner, ready, draws)
 
     if found is None:
         save(None)
@@ -158,6 +158,8 @@ def _sample(
     if name == "nuts" and not ready.cut_short:
         trace, made = record_nuts(posterior, ready, options)
         summary, stopped = llc_from_trace(trace, n * beta, shared_noise=False), None
+        if over(1.0):
+            concerns.append(f"max_seconds = {options.max_seconds:g} was overrun: NUTS runs in one piece")
         gradients = preparation + made
     else:
         # Going over the draws again at twice the step takes up to a quarter of the time they took.
@@ -172,6 +174,8 @@ def _sample(
         gradients, preparation = gradients + step_error.gradients, preparation + step_error.gradients
     found_sensitivity = sensitivity(trace, n * beta, gamma) if full and len(sound_chains(trace)) else None
     heat = heat_capacity(trace, n * beta, full)
+    if step_error is not None:
+        heat = corrected_twice(heat, step_error, summary.mean)
     if options.remedy == "heat-capacity":
         summary = heat
         remarks.append("remedy: llc is the heat capacity (n·beta)² Var L, which needs no L(w*)")
@@ -198,7 +202,7 @@ def _sample(
         concerns=concerns + too_few_data(n, function.dimension, summary.mean),
         broken=broken,
     )
-    choices = explain(options, ready, name, preconditioner, trace)
+    choices = explain(options, ready, name, preconditioner, trace, stopped)
     if ready.burn_in is not None:
         trace = replace(concatenate([ready.burn_in, trace]), warmup=ready.burn_in_draws + trace.warmup)
     half = 1.96 * summary.std_error
@@ -236,22 +240,11 @@ def _sample(
         heat=heat.mean,
         heat_error=heat.std_error,
         preparation=preparation,
+        remedy=options.remedy,
         remarks=tuple(remarks),
         choices=choices,
         trace=replace(trace, attributes={"n": n, "beta": beta, "gamma": gamma, "seed": options.seed}),
     )
-
-
-def _precision(model: nn.Module, dtype: torch.dtype) -> list[str]:
-    """What is to be said of weights in half precision."""
-    own = {p.dtype for p in model.parameters() if p.is_floating_point() and p.dtype.itemsize < dtype.itemsize}
-    names = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in own if kind.itemsize < 4))
-    if not names:
-        return []
-    return [
-        f"the weights are {names}: chains run in {str(dtype).removeprefix('torch.')}, around w* as rounded, which need "
-        "not be the minimum that training found"
-    ]
 
 
 def _mean_acceptance(trace: Trace) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from samplers.curvature import extreme_eigenvalues
 from samplers.noise import data_generator
 from samplers.posterior import LocalPosterior
 from samplers.tuning import curvature_radius
@@ -13,6 +14,8 @@ from samplers.tuning import curvature_radius
 NOISE_BATCHES = 16  # minibatches from which the sampling noise of the gradient is estimated
 CURVATURE_SAMPLES = 4096
 ITERATIONS = 25
+PROBES = 16  # products with the Hessian in which a way down is looked for
+RESOLVED = 1e-3  # of the largest curvature: what differences of gradients in float32 can tell from zero
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,14 @@ class MinimumCheck:
     gradient_norm: float
     noise_norm: float
     shift: float
-    saddle: bool  # the localized potential curves downwards along the gradient's Krylov space
+    saddle: bool  # the localized potential curves downwards from w* in some direction
 
 
 def check_minimum(posterior: LocalPosterior, n: int) -> MinimumCheck:
     """Gradient at w*, its sampling noise, and the shift of λ̂ it predicts.
+
+    Whether U curves downwards at w* is looked for from the gradient and from a random direction (Lanczos 1950); a way
+    down counts where U falls more steeply than the localizer alone would rise.
 
     With U = nβL + γ/2|w - w*|², A = ∇²U(w*), g = ∇L(w*), v = A⁻¹g, a Gaussian posterior is centred at w* - nβ v and
 
@@ -44,15 +50,23 @@ def check_minimum(posterior: LocalPosterior, n: int) -> MinimumCheck:
     gradient = posterior.loss.value_and_grad(center)[1]
     noise = _sampling_noise(posterior, center, n)
     norm = float(gradient.norm())
-    if norm == 0 or n_beta == 0:
+    if n_beta == 0:
         return MinimumCheck(norm, noise, 0.0, saddle=False)
     generator = data_generator(0)
     subset = None if n <= CURVATURE_SAMPLES else torch.randperm(n, generator=generator)[:CURVATURE_SAMPLES]
-    found = _solve(lambda v: _curve(posterior, center, v, subset), gradient)
+
+    def multiply(v: Tensor) -> Tensor:
+        return _curve(posterior, center, v, subset)
+
+    found = _solve(multiply, gradient) if norm > 0 else (0.0, 0.0)
     if found is None:
         return MinimumCheck(norm, noise, float("nan"), saddle=True)
     overlap, square = found
-    return MinimumCheck(norm, noise, -0.5 * n_beta**2 * (overlap + gamma * square), saddle=False)
+    # At a saddle the gradient is zero, or rounding, and says nothing of the way down.
+    start = torch.randn(center.shape, generator=data_generator(2), dtype=torch.float64).to(center)
+    lowest, highest = extreme_eigenvalues(multiply, start, PROBES)
+    saddle = lowest < -max(gamma, RESOLVED * highest)
+    return MinimumCheck(norm, noise, -0.5 * n_beta**2 * (overlap + gamma * square), saddle)
 
 
 def _curve(posterior: LocalPosterior, center: Tensor, v: Tensor, subset: Tensor | None) -> Tensor:

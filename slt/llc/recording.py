@@ -14,6 +14,7 @@ from samplers.trace import Trace, concatenate
 from samplers.warmup import WarmedUp
 from slt.diagnostics import MeanSummary, detect_warmup
 from slt.llc.draws import distance_travelled, llc_draws, llc_from_trace, sound_chains
+from slt.llc.heat_capacity import heat_capacity
 from slt.llc.verdict import MAX_RHAT, MIN_DISTANCE_ESS, MIN_ESS
 from slt.progress import Progress
 from slt.settings import Settings
@@ -59,9 +60,10 @@ def record(
         trace = _advance(trace, ready.run, look - done, thin, max(1, least // 25), save, over)
         trace = replace(trace, warmup=_warmup_draws(trace, options, n_beta))
         summary = llc_from_trace(trace, n_beta, shared_noise=not full)
-        share = (target * abs(summary.mean) / summary.std_error) ** 2 if summary.std_error > 0 else 1.0
+        aim = heat_capacity(trace, n_beta, full) if options.remedy == "heat-capacity" else summary
+        share = (target * abs(aim.mean) / aim.std_error) ** 2 if aim.std_error > 0 else 1.0
         done = trace.loss.shape[1]
-        report.update(min(1.0, done / wanted if wanted else max(share, done / most)), summary)
+        report.update(min(1.0, done / wanted if wanted else max(share, done / most)), aim)
         stopped = _stopped(trace, ready, summary, share, options, wanted, most, full)
         if stopped == GOING_ON and over():
             stopped = f"max_seconds = {options.max_seconds:g} reached"

@@ -13,7 +13,7 @@ from samplers.batches import Batches
 from samplers.coupling import Start
 from samplers.engine import ModuleLoss
 from samplers.errors import InputError
-from samplers.noise import ChainNoise
+from samplers.noise import ChainNoise, data_generator
 from samplers.posterior import LocalPosterior
 from samplers.resume import fingerprint, load_run, save_run
 from samplers.run import Run
@@ -22,7 +22,8 @@ from samplers.warmup import WarmedUp
 from slt.files import check_writable, written_whole
 from slt.settings import Settings
 
-FORMAT = "slt-run-2"
+FORMAT = "slt-run-3"
+_DAMAGE = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)  # what wrong content raises
 WHEN_TO_STOP = ("draws", "target_error", "max_steps", "max_seconds")  # may change between the parts of a run
 
 
@@ -36,7 +37,7 @@ class RunFile:
     def __init__(self, path: str | Path, function: ModuleLoss, data: str, options: Settings):
         check_writable(path)
         self.path, self._options = Path(path), options
-        self._memory = function.budget
+        self._memory, self._losses = function.budget, [float("nan")]
         settings = {
             f"setting {field.name}": fingerprint(getattr(options, field.name))
             for field in fields(options)
@@ -47,19 +48,31 @@ class RunFile:
 
     def load(self, posterior: LocalPosterior, center_loss: float) -> tuple[str, str, WarmedUp, Trace | None] | None:
         """Sampler, preconditioner, run and draws so far; None where nothing was saved yet."""
+        self._losses = [center_loss, _elsewhere(posterior)]
         if not self.path.exists():
             return None
         try:
             saved = torch.load(self.path, map_location="cpu", weights_only=True)
             if not isinstance(saved, dict) or saved["format"] != FORMAT:
                 raise KeyError("format")
-        except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+            other = self._changed(saved)
+        except (OSError, *_DAMAGE, EOFError, pickle.UnpicklingError) as error:
             raise InputError(f"{self.path}: is not a run file of this version; give another path") from error
-        other = [name for name, value in self._key.items() if saved["key"].get(name) != value]
-        if not other and abs(saved["center_loss"] - center_loss) > 1e-6 * max(1.0, abs(center_loss)):
-            other = ["model or loss"]
         if other:
             raise InputError(f"{self.path}: was made with another {', '.join(other)}; give another path or remove it")
+        try:
+            return self._restored(saved, posterior)
+        except _DAMAGE as error:
+            raise InputError(f"{self.path}: is damaged; give another path or remove it") from error
+
+    def _changed(self, saved: dict[str, Any]) -> list[str]:
+        """What is not as it was when the file was made."""
+        other = [name for name, value in self._key.items() if saved["key"].get(name) != value]
+        before = [float(value) for value in saved["losses"]]
+        same = all(abs(was - now) <= 1e-6 * max(1e-9, abs(now)) for was, now in zip(before, self._losses, strict=True))
+        return other or ([] if same else ["model or loss"])
+
+    def _restored(self, saved: dict[str, Any], posterior: LocalPosterior) -> tuple[str, str, WarmedUp, Trace | None]:
         options, device = self._options, posterior.centers.device
         self._memory.size = saved["memory"]
         run = load_run(
@@ -74,12 +87,12 @@ class RunFile:
         ready = WarmedUp(run, saved["step_size"], saved["gradients"], saved["gradients_per_step"], burn_in, start)
         return saved["sampler"], saved["preconditioner"], ready, trace
 
-    def save(self, sampler: str, preconditioner: str, ready: WarmedUp, trace: Trace | None, center_loss: float) -> None:
+    def save(self, sampler: str, preconditioner: str, ready: WarmedUp, trace: Trace | None) -> None:
         """Put the state of the run in the place of what was saved before."""
         content: dict[str, Any] = {
             "format": FORMAT,
             "key": self._key,
-            "center_loss": center_loss,
+            "losses": self._losses,
             "sampler": sampler,
             "preconditioner": preconditioner,
             "step_size": ready.step_size,
@@ -94,6 +107,13 @@ class RunFile:
         }
         with written_whole(self.path) as partial:
             torch.save(content, partial)
+
+
+def _elsewhere(posterior: LocalPosterior) -> float:
+    """L away from w*, where losses differ that agree at w*, such as those of a perfect fit."""
+    center = posterior.centers[:1]
+    step = torch.randn(center.shape, generator=data_generator(5), dtype=torch.float64).to(center)
+    return float(posterior.loss.value(center + step / float(posterior.gamma.max()) ** 0.5)[0])
 
 
 def _tensors(trace: Trace | None) -> dict[str, Tensor] | None:

@@ -3,6 +3,7 @@
 import math
 
 import torch
+from torch import Tensor
 
 from samplers.engine import ModuleLoss
 from samplers.errors import InputError
@@ -12,10 +13,11 @@ from samplers.tuning import curvature_radius
 from slt.losses import GaussianLoss
 
 FEW = 64  # samples on which evaluations are compared
-EXACT_FIT = 1e-6  # of σ²: residuals that are no noise but rounding, as with targets made by the model itself
+EXACT_FIT = 1e-5  # of the targets: residuals that are no noise but rounding, as with targets made by the model itself
 SAMPLES_PER_PARAMETER = 5
+UNRESOLVED = 64  # units in the last place of a weight
 KINK_SAMPLES, KINK_PROBES = 2048, 2
-KINKED = 0.3
+KINKED, SAME_JUMP = 0.3, 0.5
 
 
 def unlike_data(function: ModuleLoss, center_loss: float) -> list[str]:
@@ -34,16 +36,40 @@ def unlike_data(function: ModuleLoss, center_loss: float) -> list[str]:
             "model or the loss; use running statistics, and a loss that treats samples one by one"
         )
     if isinstance(function.loss, GaussianLoss):
-        target = function.data.batch(slice(0, 1)).target
-        ratio = 2 * center_loss / max(1, target.numel())
-        if ratio > 2 or EXACT_FIT < ratio < 0.5:
-            variance = function.loss.noise_variance
+        targets = function.data.batch(slice(0, count)).target
+        ratio = 2 * center_loss * len(targets) / max(1, targets.numel())
+        variance = function.loss.noise_variance
+        rounding = EXACT_FIT**2 * float(targets.double().square().mean())
+        if ratio > 2 or (ratio < 0.5 and ratio * variance > rounding):
             return [
                 f"the residuals at w* have variance {ratio * variance:.3g}, not the noise variance {variance:.3g} of "
                 f"the loss, so llc is that of a temperature {ratio:.2g} times too {'low' if ratio > 1 else 'high'}: "
                 f"use slt.gaussian_loss({ratio * variance:.3g})"
             ]
     return []
+
+
+def unresolved(center: Tensor, gamma: float) -> None:
+    """Raises InputError where the chains would stay within the rounding of w*."""
+    size = float(center.double().square().mean().sqrt())
+    reach, least = 1 / math.sqrt(gamma), UNRESOLVED * torch.finfo(center.dtype).eps * size
+    if reach < least:
+        raise InputError(
+            f"gamma = {gamma:.4g} keeps every weight within {reach:.2g} of w*, less than {UNRESOLVED} times the "
+            f"rounding of {str(center.dtype).removeprefix('torch.')}: use a gamma of at most {least**-2:.2g}"
+            + (", or dtype='float64'" if center.dtype != torch.float64 else "")
+        )
+
+
+def half_precision(kinds: set[torch.dtype], run_in: str) -> list[str]:
+    """What is to be said of weights that were kept in half precision; `run_in` is the dtype of the chains."""
+    names = sorted(str(k).removeprefix("torch.") for k in kinds if k.is_floating_point and k.itemsize < 4)
+    if not names:
+        return []
+    return [
+        f"the weights are {', '.join(names)}: chains run in {run_in}, around w* as rounded, which need not be the "
+        "minimum that training found"
+    ]
 
 
 def too_few_data(n: int, dimension: int, llc: float) -> list[str]:
@@ -68,21 +94,29 @@ def drifted(before: float, after: float) -> list[str]:
 
 
 def kinks(posterior: LocalPosterior) -> list[str]:
-    """Whether the gradient of L jumps at w*: changes to either side that do not become opposite as they shrink."""
+    """Whether the gradient of L jumps at w*: changes to either side that do not become opposite as they shrink.
+
+    At half the step the jump is the same vector, and what rounding makes of the gradient is another.
+    """
     n = int(posterior.n)
     index = None if n <= KINK_SAMPLES else torch.randperm(n, generator=data_generator(2))[:KINK_SAMPLES]
     center = posterior.centers[:1]
     here = posterior.loss.value_and_grad(center, index)[1].double()
-    jumps = []
     for probe in range(KINK_PROBES):
         generator = data_generator(3 + probe)
         v = torch.randn(center.shape, generator=generator, dtype=torch.float64).to(center)
         v = v * (curvature_radius(posterior) / 64 / v.norm())
-        ahead, behind = (posterior.loss.value_and_grad(center + s * v, index)[1].double() - here for s in (1, -1))
-        change = float((ahead - behind).norm())
-        jumps.append(float((ahead + behind).norm()) / change if change > 1e-3 * float(here.norm()) + 1e-12 else 0.0)
-    if min(jumps) < KINKED:
-        return []
+        even = []
+        for step in (1.0, 0.5):
+            ahead, behind = (
+                posterior.loss.value_and_grad(center + s * v, index)[1].double() - here for s in (step, -step)
+            )
+            change, jump = float((ahead - behind).norm()), ahead + behind
+            if not change > 1e-3 * float(here.norm()) + 1e-12 or float(jump.norm()) < KINKED * change:
+                return []
+            even.append(jump / jump.norm())
+        if float((even[0] * even[1]).sum()) < SAME_JUMP:
+            return []
     return [
         "w* lies on a kink of the loss (a ReLU at 0, say): it has no Hessian there; llc is the exponent of the volume, "
         "which sampling sees, not half a rank"

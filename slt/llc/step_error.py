@@ -93,6 +93,18 @@ def corrected(summary: MeanSummary, found: StepError) -> MeanSummary:
     return replace(summary, mean=summary.mean - found.shift, std_error=error)
 
 
+def corrected_twice(heat: MeanSummary, found: StepError, llc: float) -> MeanSummary:
+    """The heat capacity without the bias of the step, λ̂ being `llc` without it.
+
+    On a quadratic a mode whose λ̂ is too large by the factor 1/(1 - x) has a heat capacity too large by its square. The
+    modes differ in x and in their shares of the two, so that as much as is taken off counts as an error of it.
+    """
+    share = llc / (llc + found.shift) if llc + found.shift else 1.0
+    factor = float(np.clip(share, 0.0, 2.0)) ** 2
+    error = math.hypot(factor * heat.std_error, (1 - factor) * heat.mean)
+    return replace(heat, mean=factor * heat.mean, std_error=error)
+
+
 def _stiffness(run: Run, seed: int) -> tuple[float, int]:
     """ε s, s the largest preconditioned curvature at some of the chains, and the gradients per chain it took."""
     kernel: Any = run.kernel

@@ -76,17 +76,21 @@ def judge(
             failed += _center_reasons(draws, summary, full_data)
             if remedy is None and not failed:
                 warnings += _gradient_reasons(summary, minimum)
+        cause = f" ({stopped})" if stopped else ""
         if summary.rhat > MAX_RHAT:
-            means = draws.mean(1)
+            parts = draws if len(draws) > 1 else np.array_split(draws[0], 2)
+            who = "chains disagree" if len(draws) > 1 else "two halves of the chain disagree"
+            means = [part.mean() for part in parts]
             (failed if summary.rhat > HOPELESS_RHAT else warnings).append(
-                f"the chains disagree: R-hat {summary.rhat:.3f} > {MAX_RHAT}, chain means from {means.min():.4g} to "
-                f"{means.max():.4g}: ask for more draws"
+                f"the {who}: R-hat {summary.rhat:.3f} > {MAX_RHAT}, means from {min(means):.4g} to {max(means):.4g}: "
+                f"ask for more draws{cause}"
             )
         if summary.ess < MIN_ESS:
-            warnings.append(f"too few effective draws: ESS {summary.ess:.0f} < {MIN_ESS:.0f}: ask for more draws")
+            warnings.append(
+                f"too few effective draws: ESS {summary.ess:.0f} < {MIN_ESS:.0f}: ask for more draws{cause}"
+            )
         if summary.std_error > target_error * abs(summary.mean):
             relative = summary.std_error / abs(summary.mean) if summary.mean else np.inf
-            cause = f" ({stopped})" if stopped else ""
             warnings.append(f"relative error {relative:.1%} is above the target of {target_error:.1%}{cause}")
     status: Status = "failed" if failed else "warning" if warnings else "ok"
     return status, failed + warnings
@@ -133,16 +137,19 @@ def _distance_reasons(trace: Trace) -> tuple[list[str], list[str]]:
 
 
 def _stuck_reasons(trace: Trace, draws: np.ndarray) -> list[str]:
-    """Chains that hardly moved while others did."""
+    """Chains that hardly moved, and losses too close to each other to be told apart."""
     sound = sound_chains(trace)
     acceptance = trace.kept("acceptance")[sound]
-    still = np.ptp(draws, axis=1) == 0
-    if np.isfinite(acceptance).all():
-        still |= acceptance.mean(1) < STUCK_ACCEPTANCE
-    if not still.any() or np.ptp(trace.kept("distance")[sound]) == 0 or np.ptp(draws) == 0:
-        return []
-    names = ", ".join(str(chain) for chain in sound[still])
-    return [f"stuck: chain {names} did not move, refused at every step: use a smaller step_size or a larger gamma"]
+    # On a constraint there may be nowhere to go: what counts is then that moves were accepted.
+    corrected = bool(np.isfinite(acceptance).all())
+    still = acceptance.mean(1) < STUCK_ACCEPTANCE if corrected else np.ptp(trace.kept("distance")[sound], axis=1) == 0
+    if still.any():
+        names = "every chain" if still.all() else f"chain {', '.join(str(chain) for chain in sound[still])}"
+        return [f"stuck: {names} did not move, refused at every step: use a smaller step_size or a larger gamma"]
+    if np.ptp(trace.kept("loss")[sound]) == 0 and trace.radial is not None and trace.radial[sound].any():
+        return ["the loss is the same number at every draw, though its gradient is not zero: its differences are below "
+                "its rounding: use dtype='float64' or a smaller gamma"]  # fmt: skip
+    return []
 
 
 def _gradient_reasons(summary: MeanSummary, minimum: MinimumCheck) -> list[str]:
@@ -150,7 +157,7 @@ def _gradient_reasons(summary: MeanSummary, minimum: MinimumCheck) -> list[str]:
     remedy = f"w* is not a local minimum: train further, use a larger gamma, or {REMEDY}"
     norm = f"|gradient| at w* is {minimum.gradient_norm:.2g} (the data's sampling noise: {minimum.noise_norm:.2g})"
     if minimum.saddle:
-        return [f"{norm} and the localized posterior curves downwards there: {remedy}"]
+        return [f"saddle: {norm} and the localized posterior curves downwards there: {remedy}"]
     if abs(minimum.shift) > max(2 * summary.std_error, TOLERATED_SHIFT * abs(summary.mean)):
         return [f"{norm} and lowers llc by about {-minimum.shift:.2g}: {remedy}"]
     return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from math import isfinite, sqrt
+from math import inf, isfinite, sqrt
 
 import numpy as np
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from samplers.analytic import LocalPotential
 from samplers.annealing import MAX_LOG_T
 from samplers.errors import InputError
+from samplers.group_noise import Draws
 from samplers.splitting import Level, Splitting
 from slt.rlct.annealed_ladder import GROUPS, MAX_BATCHES, ZERO, Climb, Report, climb
 from slt.rlct.asymptotics import AsymptoticFit, fit_asymptotics, height
@@ -20,6 +21,7 @@ from slt.rlct.verdict import fit_reasons, ladder_reasons, volume_reasons
 
 GAMMA = 25.0
 PARTICLES = 4096
+ZERO_TRIALS = 4096  # draws of the localizer among which one with K = 0 is looked for
 MAX_LEVELS = 24  # of quartered volume: 33 nats
 
 
@@ -50,10 +52,7 @@ def estimate_rlct(
     Raises InputError for a potential that cannot be used.
     """
     started = time.monotonic()
-    if particles < 8 * GROUPS:
-        raise InputError(f"particles must be at least {8 * GROUPS}, got {particles}")
-    if target_log_t is not None and not target_log_t <= MAX_LOG_T:
-        raise InputError(f"target_log_t must be at most {MAX_LOG_T:g}, the end of float64's range, got {target_log_t}")
+    _check(particles, target_log_t, seed, max_seconds)
     local = LocalPotential(potential, center, gamma)
     size = particles // GROUPS
     say = progress or (lambda message: None)
@@ -90,6 +89,20 @@ def estimate_rlct(
         volume=volumes,
         fit=fit,
     )
+
+
+def _check(particles: int, target_log_t: float | None, seed: int, max_seconds: float | None) -> None:
+    whole = [isinstance(value, int) and not isinstance(value, bool) for value in (particles, seed)]
+    if not whole[0] or particles < 8 * GROUPS:
+        raise InputError(f"particles must be a whole number of at least {8 * GROUPS}, got {particles!r}")
+    if not whole[1] or seed < 0:
+        raise InputError(f"seed must be a whole number of at least 0, got {seed!r}")
+    if target_log_t is not None and not (isinstance(target_log_t, int | float) and abs(target_log_t) <= MAX_LOG_T):
+        raise InputError(
+            f"target_log_t must be a number of at most {MAX_LOG_T:g}, the end of float64's range, got {target_log_t!r}"
+        )
+    if max_seconds is not None and not (isinstance(max_seconds, int | float) and 0 < max_seconds < inf):
+        raise InputError(f"max_seconds must be positive and finite, got {max_seconds!r}")
 
 
 def _curve(found: Climb) -> Curve:
@@ -146,9 +159,14 @@ def _without_fit(
     local: LocalPotential, curve: Curve, found: Climb, particles: int, seed: int, seconds: float
 ) -> RLCTEstimate:
     """λ = 0 where K vanishes on a set of positive volume; no number where the ladder is too short."""
-    flat = found.stopped == "range" and height(curve.mean) < ZERO
+    level = found.stopped == "range" and height(curve.mean) < ZERO
+    flat = level and bool((local.value(local.draw(Draws(seed, range(1), ZERO_TRIALS))) == 0).any())
     value = 0.0 if flat else float("nan")
-    said = "K vanishes on a set of positive volume around the centre" if flat else "the ladder is too short for a fit"
+    said = "the ladder is too short for a fit"
+    if level:
+        said = f"K is not felt up to log t = {MAX_LOG_T:g}: multiply it by a large number: λ and m stay"
+    if flat:
+        said = "K vanishes on a set of positive volume around the centre"
     return RLCTEstimate(
         learning_coefficient=value,
         multiplicity=1,

@@ -15,7 +15,7 @@ CONTRADICTED = 0.01  # probability of the best m without the last part, below wh
 
 
 def ladder_reasons(found: Climb) -> list[str]:
-    """What ended the ladder, where it should have gone on."""
+    """What ended the ladder, where it should have gone on: a tail too short can be fitted, and wrongly so."""
     where = f"the ladder ends at log t = {found.stages[-1].log_t:.0f}"
     ends = {
         "rounding": f"{where}: beyond it K is not resolved by float64 so far from the origin",
@@ -24,7 +24,10 @@ def ladder_reasons(found: Climb) -> list[str]:
         "stages": f"{where}, after {MAX_STAGES} stages",
         "time": f"{where}: max_seconds is over",
     }
-    return [ends[found.stopped]] if found.stopped and found.tail < 1 else []
+    if found.tail >= 1:
+        return []
+    why = ends[found.stopped] if found.stopped else f"{where}, as target_log_t says"
+    return [f"{why}: that is {found.tail:.0%} of the tail it takes, so that m and the error of λ may be far off"]
 
 
 def fit_reasons(found: Climb, fit: AsymptoticFit, dimension: int) -> list[str]:

@@ -107,11 +107,13 @@ def compare_scales(estimates: Sequence[Estimate], labels: Sequence[str] | None =
 
 
 def scale_mismatch(a: Estimate, b: Estimate) -> tuple[str, ...]:
-    """In words, what differs between the scales of two estimates; () where their λ̂ compare."""
+    """In words, what differs between what two estimates measure, scale and remedy; () where their λ̂ compare."""
     found = []
     for name, here, there in (("n·beta", a.n * a.beta, b.n * b.beta), ("gamma", a.gamma, b.gamma)):
         if not math.isclose(here, there, rel_tol=SAME):
             found.append(f"{name} is {here:.4g} and {there:.4g}")
+    if a.remedy != b.remedy:
+        found.append(f"the remedy is {a.remedy or 'none'} and {b.remedy or 'none'}")
     return tuple(found)
 
 
@@ -132,7 +134,7 @@ def _difference(a: Estimate, b: Estimate, first: str, second: str) -> Difference
 def _at_scale(a: Estimate, b: Estimate) -> tuple[float, float] | None:
     """λ̂_b at the scale of a less λ̂_a, with its error; None where the draws of b do not reach."""
     n_beta = b.n * b.beta
-    if n_beta == 0 or a.beta == 0:
+    if n_beta == 0 or a.beta == 0 or a.remedy != b.remedy:
         return None
     factors = {"beta_factor": a.n * a.beta / n_beta, "gamma_factor": a.gamma / b.gamma}
     same_beta = math.isclose(factors["beta_factor"], 1, rel_tol=SAME)
@@ -148,7 +150,10 @@ def _at_scale(a: Estimate, b: Estimate) -> tuple[float, float] | None:
 
 def _warnings(estimates: Sequence[Estimate], differences: Sequence[Difference]) -> list[str]:
     first, said = estimates[0], []
-    if any(difference.mismatch for difference in differences):
+    if len({estimate.remedy for estimate in estimates}) > 1:
+        said.append("these were made with different remedies, which are different estimators of llc")
+    scales = [(estimate.n * estimate.beta, estimate.gamma) for estimate in estimates]
+    if any(not math.isclose(x, y, rel_tol=SAME) for s in scales for x, y in zip(s, scales[0], strict=True)):
         said.append(
             "these were made at different scales, and llc is a number at a scale: give all runs the same --beta and "
             f"--gamma, such as --beta {first.beta:.6g} --gamma {first.gamma:.6g}"

@@ -1,0 +1,106 @@
+"""The models of `benchmarks.peer_accuracy`: what both sides build, and the exact or reference λ̂ at γ of our default."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.llc_networks import trained
+from benchmarks.peers.models import LOSSES, MODELS
+from benchmarks.peers.spec import Spec
+from slt import zoo
+from slt.validation import whitened_inputs
+
+# The zoo's regressions have quadrature; the networks a run 50 times as long, of `benchmarks.llc_accuracy`.
+REGRESSIONS = (("linear-regression-20-ill", 10_000), ("tanh-2", 1_000))
+NETWORKS = ("logistic-regression", "superposition-5-gon", "digits-cnn", "character-transformer")
+_LOSSES = {"superposition": ("gaussian", 0.5), "character-transformer": ("next-token", 1.0)}  # |y - f|² is σ² = ½
+STORED = Path(__file__).parent / "results" / "llc_accuracy.json"
+
+
+@dataclass(frozen=True)
+class PeerProblem:
+    """A model by its words in `MODELS`, w*, data, loss, and λ̂ at (nβ, γ) with the error of that."""
+
+    name: str
+    model: str
+    arguments: dict[str, Any]
+    weights: dict[str, Tensor]
+    data: tuple[Tensor, Tensor]
+    known: Callable[[float, float], tuple[float, float]]
+    loss: str = "gaussian"
+    noise_variance: float = 1.0
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(iter(self.weights.values())).dtype
+
+    def module(self) -> nn.Module:
+        built = MODELS[self.model](**self.arguments).to(self.dtype)
+        built.load_state_dict(self.weights)
+        return built
+
+    def losses(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Of (output, target), one per sample."""
+        loss = LOSSES[self.loss]
+        return lambda output, target: loss(output, target, self.noise_variance)
+
+    def spec(self, n_beta: float, gamma: float, **settings: Any) -> Spec:
+        """What a peer is asked: step_size, chains, draws, burn_in, ..."""
+        return Spec(
+            model=self.model, arguments=self.arguments, n_beta=n_beta, gamma=gamma, loss=self.loss,
+            noise_variance=self.noise_variance, init_loss="exact", dtype=str(self.dtype).removeprefix("torch."),
+            **settings,
+        )  # fmt: skip
+
+
+def regression(name: str, n: int) -> PeerProblem:
+    """A regression of the zoo, without noise: through the network path, held against quadrature."""
+    model = zoo.get(name)
+    assert model.regression is not None
+    module, inputs = model.regression.module(torch.float64), whitened_inputs(model, n)
+    with torch.no_grad():
+        data = (inputs, module(inputs))
+    layers = [part for part in module.modules() if isinstance(part, nn.Linear)]
+    arguments = {"widths": [layers[0].in_features, *(layer.out_features for layer in layers)], "bias": False,
+                 "activation": "tanh" if len(layers) > 1 else "identity"}  # fmt: skip
+    return PeerProblem(
+        f"{name}, n = {n}", "mlp", arguments, module.state_dict(), data, lambda t, g: (model.mean_potential(t, g), 0.0)
+    )
+
+
+def network(name: str) -> PeerProblem:
+    """A trained network of `benchmarks.llc_networks`."""
+    module, built = trained(name)
+    loss, noise_variance = _LOSSES.get(built.model, ("cross-entropy", 1.0))
+    return PeerProblem(
+        name, built.model, built.arguments(), module.state_dict(), built.data(), partial(_stored, name), loss,
+        noise_variance,
+    )  # fmt: skip
+
+
+def _stored(name: str, n_beta: float, gamma: float) -> tuple[float, float]:
+    rows = {row["problem"]: row for row in json.loads(STORED.read_text())["measured"]["problems"]}
+    row = rows.get(name)
+    if row is None:
+        raise SystemExit(f"no reference of {name} in {STORED}: run `python -m benchmarks llc_accuracy` first")
+    like = row["runs"][0]
+    if abs(like["gamma"] / gamma - 1) > 1e-6 or abs(like["n"] * like["beta"] / n_beta - 1) > 1e-6:
+        raise SystemExit(f"the reference of {name} in {STORED} is at another scale: run llc_accuracy again")
+    return row["reference"]["llc"], row["reference"]["std_error"]
+
+
+def problems() -> list[Callable[[], PeerProblem]]:
+    return [*(partial(regression, *one) for one in REGRESSIONS), *(partial(network, name) for name in NETWORKS)]
+
+
+def small() -> PeerProblem:
+    """One that takes no time."""
+    return replace(regression("linear-regression-5", 200), name="linear regression")
