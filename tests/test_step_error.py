@@ -150,7 +150,7 @@ def test_the_heat_capacity_is_freed_of_the_step_too(quadratic):
     model, data, h = quadratic
     n_beta, gamma = 200 / math.log(200), 10.0
     share = n_beta * h / (n_beta * h + gamma)
-    knobs = {"sampler": "sgld", "batch_size": 200, "gamma": gamma, "preconditioner": "identity", "step_size": 0.03}
+    knobs = {"sampler": "sgld", "batch_size": 200, "gamma": gamma, "preconditioner": "identity", "step_size": 0.006}
     found = slt.estimate_llc(model, data, slt.gaussian_loss(1.0), draws=4000, progress=False, **knobs)
     exact = 0.5 * float(share.square().sum())
     assert abs(found.heat - exact) < 2.5 * found.heat_error

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,7 +15,9 @@ from samplers.tuning import curvature_radius
 NOISE_BATCHES = 16  # minibatches from which the sampling noise of the gradient is estimated
 CURVATURE_SAMPLES = 4096
 ITERATIONS = 25
-PROBES = 16  # products with the Hessian in which a way down is looked for
+SCALE_PROBES, PROBES = 4, 16  # products with the Hessian: for its size, and for a way down
+NEAR = 0.1  # standard deviations of the steepest direction
+CLOSER = 1 / 64  # of the distance at which the shift is measured
 RESOLVED = 1e-3  # of the largest curvature: what differences of gradients in float32 can tell from zero
 
 
@@ -55,24 +58,26 @@ def check_minimum(posterior: LocalPosterior, n: int) -> MinimumCheck:
     generator = data_generator(0)
     subset = None if n <= CURVATURE_SAMPLES else torch.randperm(n, generator=generator)[:CURVATURE_SAMPLES]
 
-    def multiply(v: Tensor) -> Tensor:
-        return _curve(posterior, center, v, subset)
-
-    found = _solve(multiply, gradient) if norm > 0 else (0.0, 0.0)
+    radius = curvature_radius(posterior)
+    found = _solve(lambda v: _curve(posterior, center, v, subset, radius), gradient) if norm > 0 else (0.0, 0.0)
     if found is None:
         return MinimumCheck(norm, noise, float("nan"), saddle=True)
     overlap, square = found
-    # At a saddle the gradient is zero, or rounding, and says nothing of the way down.
+    # At a saddle the gradient is zero, or rounding, and says nothing of the way down. Products with A are looked for
+    # so close to w* that U changes by hundredths of a nat: further out quartic terms make of them no matrix's.
     start = torch.randn(center.shape, generator=data_generator(2), dtype=torch.float64).to(center)
-    lowest, highest = extreme_eigenvalues(multiply, start, PROBES)
+    for iterations in (SCALE_PROBES, PROBES):
+        close = partial(_curve, posterior, center, subset=subset, radius=radius * CLOSER)
+        lowest, highest = extreme_eigenvalues(close, start, iterations)
+        radius = min(radius, NEAR / max(abs(lowest), highest, gamma) ** 0.5 / CLOSER)
     saddle = lowest < -max(gamma, RESOLVED * highest)
     return MinimumCheck(norm, noise, -0.5 * n_beta**2 * (overlap + gamma * square), saddle)
 
 
-def _curve(posterior: LocalPosterior, center: Tensor, v: Tensor, subset: Tensor | None) -> Tensor:
+def _curve(posterior: LocalPosterior, center: Tensor, v: Tensor, subset: Tensor | None, radius: float) -> Tensor:
     """A v = (nβ ∇²L + γ) v at w*, (1, d), by a central difference of gradients."""
     length = float(v.norm())
-    radius = curvature_radius(posterior) / length if length else 1.0
+    radius = radius / length if length else 1.0
     point = torch.add(center, v, alpha=radius)
     product = posterior.loss.value_and_grad(point, subset)[1]
     product -= posterior.loss.value_and_grad(point.add_(v, alpha=-2 * radius), subset)[1]

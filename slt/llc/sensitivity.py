@@ -143,5 +143,6 @@ def jackknife(averages: list[np.ndarray], figures: Callable[[np.ndarray], np.nda
     if len(sizes) < 2:
         return value, np.full_like(value, np.nan)
     left_out = figures((total[:, None] - sums) / (count - sizes))
-    spread = ((left_out - left_out.mean(-1, keepdims=True)) ** 2).sum(-1)
+    with np.errstate(invalid="ignore"):  # a ratio that is infinite has no error
+        spread = ((left_out - left_out.mean(-1, keepdims=True)) ** 2).sum(-1)
     return value, np.sqrt((len(sizes) - 1) / len(sizes) * spread)
