@@ -206,3 +206,26 @@ def test_a_loader_of_a_subset_is_that_subset():
     source = DataSource(torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), sampler=chosen))
     assert source.n == 3
     assert source.batch(slice(0, 3)).args[0].flatten().tolist() == [3, 5, 8]
+
+
+@pytest.mark.parametrize(("more", "words"), [([], "give --resume FILE"), (["--resume", "run.pt"], "goes on from it")])
+def test_an_interrupted_estimate_says_what_is_kept(more, words, tmp_path, monkeypatch, capsys):
+    def interrupted(*args, **knobs):
+        raise KeyboardInterrupt
+
+    (tmp_path / "task.py").write_text(GOOD)
+    torch.save(nn.Linear(2, 3).state_dict(), tmp_path / "w.pt")
+    monkeypatch.setattr("slt.llc.estimation.estimate_llc", interrupted)
+    code, out, err = run_cli(monkeypatch, capsys, "estimate", tmp_path / "task.py", tmp_path / "w.pt", *more)
+    assert (code, out) == (130, "")
+    assert words in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_weights_kept_in_half_precision_are_told(tmp_path, monkeypatch, capsys):
+    (tmp_path / "task.py").write_text(GOOD)
+    torch.save(nn.Linear(2, 3).half().state_dict(), tmp_path / "w.pt")
+    knobs = ["--draws", 30, "--chains", 4, "--beta", 0.5, "--gamma", 100, "--verbose"]
+    _, out, err = run_cli(monkeypatch, capsys, "estimate", tmp_path / "task.py", tmp_path / "w.pt", *knobs)
+    assert "the weights are float16: chains run in float32" in out
+    assert "heat capacity" in err

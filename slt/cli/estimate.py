@@ -151,8 +151,15 @@ def estimate(
         if save is not None:
             curve.save(save)
         raise typer.Exit(1 if curve.status == "failed" else 0)
-    with naming(task):
-        result = estimate_llc(loaded.model, loaded.data, loaded.loss, resume=resume, **common)
+    try:
+        with naming(task):
+            result = estimate_llc(loaded.model, loaded.data, loaded.loss, resume=resume, **common)
+    except KeyboardInterrupt:
+        kept = "to keep what is computed, give --resume FILE"
+        if resume is not None:
+            kept = f"{resume} has the run so far, and the same command goes on from it"
+        typer.echo(f"slt: interrupted: {kept}", err=True)
+        raise typer.Exit(130) from None
     remarks = (*half_precision({stored}, result.dtype), *result.remarks)
     result = replace(result, remarks=tuple(dict.fromkeys(remarks)))
     if verbose:
