@@ -55,6 +55,7 @@ PEERS = {
 }  # fmt: skip
 SHARES = (2.0, 0.6, 0.2)  # of s
 CHAINS, PILOT, BURN_IN = 4, 20, 0.2  # chains of a peer; draws by which its speed is told; share of its steps
+MOST_AT_ONCE = 50  # times as many steps as told the speed
 NUTS: dict[str, Any] = {"chains": 2, "draws": 250, "burn_in": 150}
 
 
@@ -103,17 +104,20 @@ def theirs(peers: Peers, problem: PeerProblem, spec: Spec, known: float, peer: s
     row: dict[str, Any] = {"peer": peer, "step_size": None if nuts else spec.step_size, "seed": spec.seed}
     try:
         if nuts:
-            spec = replace(spec, sampler="nuts", **NUTS)
+            answer = peers.ask(peer, replace(spec, sampler="nuts", **NUTS), problem)
         else:
-            pilot = peers.ask(peer, spec, problem)
-            steps = max(2 * spec.draws, round(seconds / pilot.sampling_seconds * spec.draws))
-            spec = replace(spec, draws=steps - round(BURN_IN * steps), burn_in=round(BURN_IN * steps))
-        answer = peers.ask(peer, spec, problem)
+            answer = peers.ask(peer, spec, problem)
+            while answer.sampling_seconds < seconds / 2:  # the first steps are slower than the rest
+                done = spec.draws + spec.burn_in
+                steps = max(2 * done, round(min(seconds / answer.sampling_seconds, MOST_AT_ONCE) * done))
+                spec = replace(spec, draws=steps - round(BURN_IN * steps), burn_in=round(BURN_IN * steps))
+                answer = peers.ask(peer, spec, problem)
     except PeerError as error:
         return {**row, "error": str(error)}
     running = answer.running(spec.n_beta) / known - 1
     off = ~(np.abs(running) <= WITHIN)  # NaN is off
     settled = 0 if not off.any() else int(np.flatnonzero(off)[-1]) + 1
+    spec = replace(spec, **NUTS) if nuts else spec
     took = answer.sampling_seconds * (np.arange(len(running)) + spec.burn_in + 1) / (spec.burn_in + spec.draws)
     shown = np.unique(np.geomspace(1, len(running), 60).astype(int)) - 1
     return {

@@ -86,7 +86,8 @@ class GaussianLoss:
 def gaussian_loss(noise_variance: float) -> Callable[[Any, Tensor], Tensor]:
     """½|y - f|²/σ² per sample, in nats, summed over the outputs: regression with known noise variance σ².
 
-    The constant ½ log(2πσ²) per output cancels in every learning coefficient and is left out.
+    The constant ½ log(2πσ²) per output cancels in every learning coefficient, and between free energies at one σ²; it
+    is left out.
     """
     return GaussianLoss(noise_variance)
 
