@@ -93,21 +93,22 @@ def leading_eigenpairs(
 def extreme_eigenvalues(matvec: Callable[[Tensor], Tensor], start: Tensor, iterations: int) -> tuple[float, float]:
     """Estimates of the lowest and the highest eigenvalue of a symmetric matrix, from within, by Lanczos (1950).
 
-    `matvec` maps (1, d) to (1, d), `start` is a random (1, d). Three vectors are held, none reorthogonalized: that only
-    repeats eigenvalues which are there.
+    `matvec` maps (1, d) to a fresh (1, d), `start` is a random (1, d), which is overwritten. Three vectors are held, as
+    large as the model, and none reorthogonalized: that only repeats eigenvalues which are there.
     """
     diagonal: list[float] = []
     beside: list[float] = []
-    before, vector = torch.zeros_like(start), start / start.norm()
-    for _ in range(min(iterations, start.shape[1])):
+    before, vector, steps = torch.zeros_like(start), start.div_(start.norm()), min(iterations, start.shape[1])
+    del start  # the first vector is not needed to the end
+    for _ in range(steps):
         product = matvec(vector)
         diagonal.append(float(vector[0] @ product[0]))
-        product = product - diagonal[-1] * vector - (beside[-1] if beside else 0.0) * before
+        product.sub_(vector, alpha=diagonal[-1]).sub_(before, alpha=beside[-1] if beside else 0.0)
         length = float(product.norm())
         if not length > 1e-6 * max(map(abs, diagonal)):
             break
         beside.append(length)
-        before, vector = vector, product / length
+        before, vector = vector, product.div_(length)
     size = len(diagonal)
     small = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
     for k, value in enumerate(beside[: size - 1]):

@@ -60,18 +60,22 @@ def check_minimum(posterior: LocalPosterior, n: int) -> MinimumCheck:
 
     radius = curvature_radius(posterior)
     found = _solve(lambda v: _curve(posterior, center, v, subset, radius), gradient) if norm > 0 else (0.0, 0.0)
+    del gradient  # overwritten, and as large as the model
     if found is None:
         return MinimumCheck(norm, noise, float("nan"), saddle=True)
     overlap, square = found
     # At a saddle the gradient is zero, or rounding, and says nothing of the way down. Products with A are looked for
     # so close to w* that U changes by hundredths of a nat: further out quartic terms make of them no matrix's.
-    start = torch.randn(center.shape, generator=data_generator(2), dtype=torch.float64).to(center)
     for iterations in (SCALE_PROBES, PROBES):
         close = partial(_curve, posterior, center, subset=subset, radius=radius * CLOSER)
-        lowest, highest = extreme_eigenvalues(close, start, iterations)
+        lowest, highest = extreme_eigenvalues(close, _random_direction(center), iterations)
         radius = min(radius, NEAR / max(abs(lowest), highest, gamma) ** 0.5 / CLOSER)
     saddle = lowest < -max(gamma, RESOLVED * highest)
     return MinimumCheck(norm, noise, -0.5 * n_beta**2 * (overlap + gamma * square), saddle)
+
+
+def _random_direction(center: Tensor) -> Tensor:
+    return torch.randn(center.shape, generator=data_generator(2), dtype=center.dtype).to(center.device)
 
 
 def _curve(posterior: LocalPosterior, center: Tensor, v: Tensor, subset: Tensor | None, radius: float) -> Tensor:

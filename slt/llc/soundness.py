@@ -96,27 +96,35 @@ def drifted(before: float, after: float) -> list[str]:
 def kinks(posterior: LocalPosterior) -> list[str]:
     """Whether the gradient of L jumps at w*: changes to either side that do not become opposite as they shrink.
 
-    At half the step the jump is the same vector, and what rounding makes of the gradient is another.
+    At half the step the jump is the same vector, and what rounding makes of the gradient is another. As few vectors are
+    held as can be, for they are as large as the model.
     """
     n = int(posterior.n)
     index = None if n <= KINK_SAMPLES else torch.randperm(n, generator=data_generator(2))[:KINK_SAMPLES]
     center = posterior.centers[:1]
-    here = posterior.loss.value_and_grad(center, index)[1].double()
-    for probe in range(KINK_PROBES):
-        generator = data_generator(3 + probe)
-        v = torch.randn(center.shape, generator=generator, dtype=torch.float64).to(center)
-        v = v * (curvature_radius(posterior) / 64 / v.norm())
-        even = []
-        for step in (1.0, 0.5):
-            ahead, behind = (
-                posterior.loss.value_and_grad(center + s * v, index)[1].double() - here for s in (step, -step)
-            )
-            change, jump = float((ahead - behind).norm()), ahead + behind
-            if not change > 1e-3 * float(here.norm()) + 1e-12 or float(jump.norm()) < KINKED * change:
-                return []
-            even.append(jump / jump.norm())
-        if float((even[0] * even[1]).sum()) < SAME_JUMP:
-            return []
+    here = posterior.loss.value_and_grad(center, index)[1]
+    least = 1e-3 * float(here.norm()) + 1e-12
+
+    def moved(probe: int, step: float) -> Tensor:
+        point = torch.randn(center.shape, generator=data_generator(3 + probe), dtype=center.dtype).to(center.device)
+        point.mul_(step * curvature_radius(posterior) / 64 / float(point.norm())).add_(center)
+        return posterior.loss.value_and_grad(point, index)[1].sub_(here)
+
+    def jump(probe: int, step: float) -> Tensor | None:
+        """The direction of the jump; None where the gradient changes as a smooth one does."""
+        ahead, behind = moved(probe, step), moved(probe, -step)
+        overlap = float(ahead[0] @ behind[0])
+        change = max(0.0, float(ahead.norm()) ** 2 + float(behind.norm()) ** 2 - 2 * overlap) ** 0.5
+        size = float(ahead.add_(behind).norm())
+        return ahead.div_(size) if change > least and size >= KINKED * change else None
+
+    def kinked(probe: int) -> bool:
+        first = jump(probe, 1.0)
+        second = None if first is None else jump(probe, 0.5)
+        return first is not None and second is not None and float(first[0] @ second[0]) >= SAME_JUMP
+
+    if not all(kinked(probe) for probe in range(KINK_PROBES)):
+        return []
     return [
         "w* lies on a kink of the loss (a ReLU at 0, say): it has no Hessian there; llc is the exponent of the volume, "
         "which sampling sees, not half a rank"
