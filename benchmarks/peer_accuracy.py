@@ -56,6 +56,7 @@ PEERS = {
 SHARES = (2.0, 0.6, 0.2)  # of s
 CHAINS, PILOT, BURN_IN = 4, 20, 0.2  # chains of a peer; draws by which its speed is told; share of its steps
 MOST_AT_ONCE = 50  # times as many steps as told the speed
+TICKS = (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # seconds
 NUTS: dict[str, Any] = {"chains": 2, "draws": 250, "burn_in": 150}
 
 
@@ -133,6 +134,7 @@ def theirs(peers: Peers, problem: PeerProblem, spec: Spec, known: float, peer: s
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=4, help="of our own estimates")
+    parser.add_argument("--models", help="names, separated by commas; default: all")
     parser.add_argument("--peer-seconds", type=float, default=40.0, help="at most, of each run of a peer")
 
 
@@ -140,7 +142,7 @@ def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     absent = {peer: reason for peer in PEERS if (reason := missing(peer))}
     with closing(Peers()) as peers:
-        for make in [small] if quick else problems():
+        for make in [small] if quick else problems(options.models):
             problem = make()
             seeds = range(options.seed, options.seed + (1 if quick else options.seeds))
             own = [kept(f"{problem.name}, seed {seed}", ours, problem, seed) for seed in seeds]
@@ -193,6 +195,8 @@ def judge(measured: dict[str, Any]) -> Verdict:
         if found is not None:
             least = "" if found[1] else "at least "
             checks.append((f"{least}{found[0]:.0f} times faster ({FASTER:.0f})", found[0] >= FASTER))
+    asked, there = len(problems()), len(measured["problems"])
+    checks.append((f"{there} of {asked} models run (all)", there == asked))
     return verdict_of(checks)
 
 
@@ -236,7 +240,10 @@ def draw(measured: dict[str, Any]) -> Figure:
     from benchmarks import figures
 
     rows = measured["problems"]
-    figure, axes = figures.new(columns=min(3, len(rows)), rows=math.ceil(len(rows) / 3), width=4, height=3)
+    columns = 2 if len(rows) <= 4 else 3
+    figure, axes = figures.new(columns=columns, rows=math.ceil(len(rows) / columns), width=4.4, height=3.2)
+    for axis in axes[len(rows) :]:
+        axis.set_axis_off()
     for axis, row in zip(axes, rows, strict=False):
         for number, peer in enumerate(PEERS):
             found = best(row, peer)
@@ -250,5 +257,9 @@ def draw(measured: dict[str, Any]) -> Figure:
                         else None)  # fmt: skip
         axis.axhline(WITHIN, color="0.6", linewidth=1, linestyle="--")
         axis.set(title=row["problem"], xlabel="processor seconds", ylabel="|relative error|")
+        low, high = axis.get_xlim()
+        ticks = [tick for tick in TICKS if low <= tick <= high]
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.set_xticks([], minor=True)
     axes[0].legend(fontsize=7)
     return figure

@@ -97,8 +97,14 @@ def _stored(name: str, n_beta: float, gamma: float) -> tuple[float, float]:
     return row["reference"]["llc"], row["reference"]["std_error"]
 
 
-def problems() -> list[Callable[[], PeerProblem]]:
-    return [*(partial(regression, *one) for one in REGRESSIONS), *(partial(network, name) for name in NETWORKS)]
+def problems(names: str | None = None) -> list[Callable[[], PeerProblem]]:
+    """Those named, separated by commas; all by default."""
+    every: dict[str, Callable[[], PeerProblem]] = {name: partial(regression, name, n) for name, n in REGRESSIONS}
+    every |= {name: partial(network, name) for name in NETWORKS}
+    chosen = list(every) if names is None else names.split(",")
+    if unknown := [name for name in chosen if name not in every]:
+        raise SystemExit(f"no model is called {', '.join(unknown)}; there are: {', '.join(every)}")
+    return [every[name] for name in chosen]
 
 
 def small() -> PeerProblem:
