@@ -47,7 +47,8 @@ def remembered_interrupt() -> Iterator[threading.Event]:
         raise KeyboardInterrupt
 
     def report(dropped: Any) -> None:
-        if dropped.exc_type is not KeyboardInterrupt:
+        # Objects that it left half made, such as files just opened, complain when they are dropped.
+        if dropped.exc_type is not KeyboardInterrupt and not pressed.is_set():
             hook(dropped)
 
     hook, before = sys.unraisablehook, signal.signal(signal.SIGINT, remember)
