@@ -71,7 +71,7 @@ def judge(
             still, slow = _distance_reasons(trace)
             failed += still
             warnings += slow
-        failed += _stuck_reasons(trace, draws)
+        failed += _stuck_reasons(trace)
         if remedy != "heat-capacity":  # which holds nothing against L(w*)
             failed += _center_reasons(draws, summary, full_data)
             if remedy is None and not failed:
@@ -136,7 +136,7 @@ def _distance_reasons(trace: Trace) -> tuple[list[str], list[str]]:
     return ([said], []) if stuck else ([], [said])
 
 
-def _stuck_reasons(trace: Trace, draws: np.ndarray) -> list[str]:
+def _stuck_reasons(trace: Trace) -> list[str]:
     """Chains that hardly moved, and losses too close to each other to be told apart."""
     sound = sound_chains(trace)
     acceptance = trace.kept("acceptance")[sound]
