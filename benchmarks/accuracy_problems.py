@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,39 +23,58 @@ DIGITS_SETTINGS = ((1e-5, 256, 500, 1000), (1e-4, None, 200, 400), (3e-4, None, 
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A model that both sides build from the same words, its weights w*, its data, and the accuracies asked for."""
+class BothSides:
+    """A model that both sides build from the same words, its weights w*, its data and its loss."""
 
     name: str
     model: str
     arguments: dict[str, Any]
     weights: dict[str, Tensor]
     data: tuple[Tensor, Tensor]
+    loss: str = field(default="gaussian", kw_only=True)
+    noise_variance: float = field(default=1.0, kw_only=True)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(iter(self.weights.values())).dtype
+
+    def module(self) -> nn.Module:
+        built = MODELS[self.model](**self.arguments).to(self.dtype)
+        built.load_state_dict(self.weights)
+        return built
+
+    def losses(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Of (output, target), one per sample."""
+        loss = LOSSES[self.loss]
+        return lambda output, target: loss(output, target, self.noise_variance)
+
+    def asked(self, n_beta: float, gamma: float, **settings: Any) -> Spec:
+        """What a peer is asked: step_size, chains, draws, burn_in, ..."""
+        return Spec(
+            model=self.model, arguments=self.arguments, n_beta=n_beta, gamma=gamma, loss=self.loss,
+            noise_variance=self.noise_variance, init_loss="exact", dtype=str(self.dtype).removeprefix("torch."),
+            **settings,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Problem(BothSides):
+    """With the accuracies asked for."""
+
     gamma: float
     specs: tuple[dict[str, Any], ...]  # of the peer, the first with its authors' settings
-    loss: str = "gaussian"
-    noise_variance: float = 1.0
     within: float = 0.05
     peer_within: float = 0.05
     faster: float = 20.0
 
-    def module(self) -> nn.Module:
-        built = MODELS[self.model](**self.arguments)
-        built.load_state_dict(self.weights)
-        return built
-
     def estimate(self, seed: int, **settings: Any) -> slt.Estimate:
-        loss = partial(LOSSES[self.loss], noise_variance=self.noise_variance)
         return slt.estimate_llc(
-            self.module(), self.data, loss, gamma=self.gamma, seed=seed, progress=False, **settings
+            self.module(), self.data, self.losses(), gamma=self.gamma, seed=seed, progress=False, **settings
         )  # fmt: skip
 
     def spec(self, changes: dict[str, Any], seed: int) -> Spec:
         n = len(self.data[0])
-        return Spec(
-            model=self.model, arguments=self.arguments, n_beta=n / math.log(n), gamma=self.gamma, loss=self.loss,
-            noise_variance=self.noise_variance, init_loss="exact", seed=seed, **changes,
-        )  # fmt: skip
+        return self.asked(n / math.log(n), self.gamma, seed=seed, **changes)
 
 
 def reduced_rank(inputs: int, hidden: int, outputs: int) -> Problem:

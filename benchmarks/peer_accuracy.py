@@ -28,6 +28,7 @@ from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
 from benchmarks.peer_problems import PeerProblem, problems, small
 from benchmarks.peers.client import Answer, Peer, PeerError, missing
 from benchmarks.peers.spec import Spec
+from benchmarks.time_to_accuracy import rms
 from samplers.curvature import gradient_of_potential, largest_curvature
 from samplers.engine import ModuleLoss
 from samplers.noise import ChainNoise
@@ -116,8 +117,7 @@ def theirs(peers: Peers, problem: PeerProblem, spec: Spec, known: float, peer: s
     except PeerError as error:
         return {**row, "error": str(error)}
     running = answer.running(spec.n_beta) / known - 1
-    off = ~(np.abs(running) <= WITHIN)  # NaN is off
-    settled = 0 if not off.any() else int(np.flatnonzero(off)[-1]) + 1
+    settled = answer.settled(spec.n_beta, known, WITHIN)
     spec = replace(spec, **NUTS) if nuts else spec
     took = answer.sampling_seconds * (np.arange(len(running)) + spec.burn_in + 1) / (spec.burn_in + spec.draws)
     shown = np.unique(np.geomspace(1, len(running), 60).astype(int)) - 1
@@ -153,19 +153,13 @@ def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
             runs = []
             for peer in () if quick else [name for name in PEERS if name not in absent]:
                 for share in SHARES[:1] if peer == "pyro" else SHARES:
-                    spec = problem.spec(n_beta, gamma, seed=options.seed, step_size=share * top, chains=CHAINS,
+                    spec = problem.asked(n_beta, gamma, seed=options.seed, step_size=share * top, chains=CHAINS,
                                         draws=PILOT, burn_in=0)  # fmt: skip
                     key = f"{peer} on {problem.name}, {share} s, {options.peer_seconds:g} seconds, seed {options.seed}"
                     runs.append(kept(key, theirs, peers, problem, spec, known, peer, seconds))
             reference = {"llc": known, "std_error": error}
             rows.append({"problem": problem.name, "reference": reference, "step": top, "ours": own, "peers": runs})
     return {"problems": rows, "missing": absent}
-
-
-def rms(row: dict[str, Any]) -> float:
-    """Root mean square of our relative errors."""
-    known = row["reference"]["llc"]
-    return math.sqrt(sum((one["llc"] / known - 1) ** 2 for one in row["ours"]) / len(row["ours"]))
 
 
 def best(row: dict[str, Any], peer: str) -> dict[str, Any] | None:

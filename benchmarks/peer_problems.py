@@ -7,14 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from benchmarks.accuracy_problems import BothSides
 from benchmarks.llc_networks import trained
-from benchmarks.peers.models import LOSSES, MODELS
-from benchmarks.peers.spec import Spec
 from slt import zoo
 from slt.validation import whitened_inputs
 
@@ -26,39 +24,10 @@ STORED = Path(__file__).parent / "results" / "llc_accuracy.json"
 
 
 @dataclass(frozen=True)
-class PeerProblem:
-    """A model by its words in `MODELS`, w*, data, loss, and λ̂ at (nβ, γ) with the error of that."""
+class PeerProblem(BothSides):
+    """With λ̂ at (nβ, γ) and the error of that."""
 
-    name: str
-    model: str
-    arguments: dict[str, Any]
-    weights: dict[str, Tensor]
-    data: tuple[Tensor, Tensor]
     known: Callable[[float, float], tuple[float, float]]
-    loss: str = "gaussian"
-    noise_variance: float = 1.0
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return next(iter(self.weights.values())).dtype
-
-    def module(self) -> nn.Module:
-        built = MODELS[self.model](**self.arguments).to(self.dtype)
-        built.load_state_dict(self.weights)
-        return built
-
-    def losses(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """Of (output, target), one per sample."""
-        loss = LOSSES[self.loss]
-        return lambda output, target: loss(output, target, self.noise_variance)
-
-    def spec(self, n_beta: float, gamma: float, **settings: Any) -> Spec:
-        """What a peer is asked: step_size, chains, draws, burn_in, ..."""
-        return Spec(
-            model=self.model, arguments=self.arguments, n_beta=n_beta, gamma=gamma, loss=self.loss,
-            noise_variance=self.noise_variance, init_loss="exact", dtype=str(self.dtype).removeprefix("torch."),
-            **settings,
-        )  # fmt: skip
 
 
 def regression(name: str, n: int) -> PeerProblem:
@@ -81,8 +50,8 @@ def network(name: str) -> PeerProblem:
     module, built = trained(name)
     loss, noise_variance = _LOSSES.get(built.model, ("cross-entropy", 1.0))
     return PeerProblem(
-        name, built.model, built.arguments(), module.state_dict(), built.data(), partial(_stored, name), loss,
-        noise_variance,
+        name, built.model, built.arguments(), module.state_dict(), built.data(), partial(_stored, name), loss=loss,
+        noise_variance=noise_variance,
     )  # fmt: skip
 
 

@@ -20,7 +20,6 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 import slt
@@ -66,8 +65,7 @@ def theirs(problem: Problem, changes: dict[str, Any], seed: int, wanted: float) 
     spec = problem.spec(changes, seed)
     with Peer("devinterp-1") as peer:
         answer = peer.estimate(spec, problem.weights, *problem.data)
-    off = np.abs(answer.running(spec.n_beta) / wanted - 1) > problem.peer_within
-    settled = 0 if not off.any() else int(np.flatnonzero(off)[-1]) + 1
+    settled = answer.settled(spec.n_beta, wanted, problem.peer_within)
     steps = spec.burn_in + spec.draws
     seconds = answer.sampling_seconds * (spec.burn_in + settled) / steps if settled < spec.draws else None
     return {**changes, "seed": seed, "llc": answer.llc, "std": answer.std, "settled_seconds": seconds,

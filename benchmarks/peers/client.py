@@ -81,6 +81,11 @@ class Answer:
         means = self.losses.mean(0).cumsum() / np.arange(1, self.losses.shape[1] + 1)
         return n_beta * (means - self.init_loss)
 
+    def settled(self, n_beta: float, known: float, within: float) -> int:
+        """Draws before those from which λ̂ stays within that relative error; as many as there are where it does not."""
+        off = ~(np.abs(self.running(n_beta) / known - 1) <= within)  # NaN is off
+        return int(np.flatnonzero(off)[-1]) + 1 if off.any() else 0
+
 
 def features(peer: str, *probes: str) -> dict[str, Any]:
     """What a peer, or `OURS`, does: {version, findings, seconds}, of every probe of features.py or of those named."""

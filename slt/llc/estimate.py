@@ -11,6 +11,7 @@ import numpy as np
 from samplers.errors import InputError
 from samplers.trace import Trace
 from slt.files import written_whole
+from slt.llc.draws import llc_draws
 from slt.llc.minimum import MinimumCheck
 from slt.llc.sensitivity import Sensitivity
 from slt.llc.step_error import StepError
@@ -101,9 +102,9 @@ class Estimate:
             f"|gradient| at w* is {m.gradient_norm:.2g}, the data's sampling noise of it {m.noise_norm:.2g}; the shift "
             f"of llc by it: {shift}" + ("; the loss curves downwards from w*" if m.saddle else "")
         )
-        draws = self.n * self.beta * (self.trace.kept("loss") - self.trace.kept("center_loss"))
+        draws = llc_draws(self.trace, self.n * self.beta)[:, self.trace.warmup :]
         if self.batch_size >= self.n and np.isfinite(draws).any():
-            lines.append(f"draws with a loss below L(w*): {np.nanmean(draws < 0):.1%}")
+            lines.append(f"draws with a loss below L(w*): {(draws < 0).mean():.1%}")
         return tuple(lines)
 
     def __str__(self) -> str:

@@ -100,7 +100,7 @@ def compare_scales(estimates: Sequence[Estimate], labels: Sequence[str] | None =
             raise InputError(f"{name}: its llc is not usable: {(estimate.reasons or ['no reason given'])[0]}")
     pairs = combinations(range(len(estimates)), 2)
     differences = tuple(_difference(estimates[i], estimates[j], names[i], names[j]) for i, j in pairs)
-    said = _warnings(estimates, differences)
+    said = _warnings(estimates)
     for message in said:
         warnings.warn(message, ScaleWarning, stacklevel=2)
     return ScaleComparison(tuple(names), tuple(estimates), differences, tuple(said))
@@ -108,13 +108,15 @@ def compare_scales(estimates: Sequence[Estimate], labels: Sequence[str] | None =
 
 def scale_mismatch(a: Estimate, b: Estimate) -> tuple[str, ...]:
     """In words, what differs between what two estimates measure, scale and remedy; () where their λ̂ compare."""
-    found = []
-    for name, here, there in (("n·beta", a.n * a.beta, b.n * b.beta), ("gamma", a.gamma, b.gamma)):
-        if not math.isclose(here, there, rel_tol=SAME):
-            found.append(f"{name} is {here:.4g} and {there:.4g}")
+    found = _other_scale(a, b)
     if a.remedy != b.remedy:
         found.append(f"the remedy is {a.remedy or 'none'} and {b.remedy or 'none'}")
     return tuple(found)
+
+
+def _other_scale(a: Estimate, b: Estimate) -> list[str]:
+    pairs = (("n·beta", a.n * a.beta, b.n * b.beta), ("gamma", a.gamma, b.gamma))
+    return [f"{k} is {x:.4g} and {y:.4g}" for k, x, y in pairs if not math.isclose(x, y, rel_tol=SAME)]
 
 
 def _difference(a: Estimate, b: Estimate, first: str, second: str) -> Difference:
@@ -148,12 +150,11 @@ def _at_scale(a: Estimate, b: Estimate) -> tuple[float, float] | None:
     return value, math.sqrt(a.std_error**2 + there.std_error**2 + beyond)
 
 
-def _warnings(estimates: Sequence[Estimate], differences: Sequence[Difference]) -> list[str]:
+def _warnings(estimates: Sequence[Estimate]) -> list[str]:
     first, said = estimates[0], []
     if len({estimate.remedy for estimate in estimates}) > 1:
         said.append("these were made with different remedies, which are different estimators of llc")
-    scales = [(estimate.n * estimate.beta, estimate.gamma) for estimate in estimates]
-    if any(not math.isclose(x, y, rel_tol=SAME) for s in scales for x, y in zip(s, scales[0], strict=True)):
+    if any(_other_scale(first, estimate) for estimate in estimates):
         said.append(
             "these were made at different scales, and llc is a number at a scale: give all runs the same --beta and "
             f"--gamma, such as --beta {first.beta:.6g} --gamma {first.gamma:.6g}"
