@@ -67,20 +67,19 @@ class LocalPotential:
             sound[:, None], gradient, 0.0
         )
 
-    def value_grad_hessian(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """K (N,), ∇K (N, d) and the Hessian (N, d, d)."""
-        blocks = [self._second_order(block) for block in u.split(_ROWS)]
-        value, gradient, hessian = (torch.cat(parts) for parts in zip(*blocks, strict=True))
+    def value_grad_hessian(self, u: Tensor, block: slice = slice(None)) -> tuple[Tensor, Tensor, Tensor]:
+        """K (N,), ∇K (N, d) and the Hessian (N, d, d), of which `block` selects rows and columns."""
+        parts = [self._second_order(rows, block) for rows in u.split(_ROWS)]
+        value, gradient, hessian = (torch.cat(part) for part in zip(*parts, strict=True))
         return value, gradient, hessian
 
-    def third_derivatives(self, u: Tensor, first: Tensor, second: Tensor, summed: Tensor) -> tuple[Tensor, Tensor]:
-        """∇(v_aᵀ H w_a) at each row, (N, a, d), and Σ_a ∇(v_aᵀ H x_a), (N, d).
+    def third_derivatives(self, u: Tensor, first: Tensor, *seconds: Tensor) -> tuple[Tensor, ...]:
+        """∇(v_aᵀ H w_a) at each row, (N, a, d), for each of `seconds`.
 
-        v_a, w_a and x_a are the columns of `first`, `second` and `summed`, stacks of matrices (N, d, d).
+        v_a and w_a are the columns of `first` and of one of `seconds`, stacks of matrices (N, d, d).
         """
-        parts = zip(*(stack.split(_ROWS) for stack in (u, first, second, summed)), strict=True)
-        rows, sums = zip(*(self._third_order(*block) for block in parts), strict=True)
-        return torch.cat(rows), torch.cat(sums)
+        parts = zip(*(stack.split(_ROWS) for stack in (u, first, *seconds)), strict=True)
+        return tuple(torch.cat(part) for part in zip(*(self._third_order(*block) for block in parts), strict=True))
 
     def rounding(self, u: Tensor, draws: Draws) -> Tensor:
         """|ΔK| (N,) when every coordinate of the point moves to a neighbouring float64, up or down at random."""
@@ -102,11 +101,12 @@ class LocalPotential:
         self.floor = max(self.floor, -lowest)
         return torch.nan_to_num(value.double(), nan=torch.inf, posinf=torch.inf).clamp(min=0.0)
 
-    def _second_order(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _second_order(self, u: Tensor, block: slice = slice(None)) -> tuple[Tensor, Tensor, Tensor]:
         point = (self.center + u).requires_grad_()
         value = self.function(point)
         gradient = _grad(value.sum(), point, create_graph=True)
-        rows = [_grad(gradient[:, i].sum(), point, retain_graph=True) for i in range(self.dimension)]
+        chosen = gradient[:, block].unbind(-1)
+        rows = [_grad(part.sum(), point, retain_graph=True)[:, block] for part in chosen]
         hessian = torch.stack(rows, -1)
         value, gradient, hessian = value.detach(), gradient.detach(), 0.5 * (hessian + hessian.mT)
         sound = value.isfinite() & gradient.isfinite().all(-1) & hessian.isfinite().all(-1).all(-1)
@@ -116,15 +116,15 @@ class LocalPotential:
             torch.where(sound[:, None, None], hessian, 0.0),
         )
 
-    def _third_order(self, u: Tensor, first: Tensor, second: Tensor, summed: Tensor) -> tuple[Tensor, Tensor]:
+    def _third_order(self, u: Tensor, first: Tensor, *seconds: Tensor) -> tuple[Tensor, ...]:
         point = (self.center + u).requires_grad_()
         gradient = _grad(self.function(point).sum(), point, create_graph=True)
-        rows, total = [], torch.zeros((), dtype=torch.float64)
-        for v, w, x in zip(first.unbind(-1), second.unbind(-1), summed.unbind(-1), strict=True):
+        rows: list[list[Tensor]] = [[] for _ in seconds]
+        for v, *others in zip(first.unbind(-1), *(second.unbind(-1) for second in seconds), strict=True):
             product = _grad((gradient * v).sum(), point, create_graph=True)
-            rows.append(_grad((product * w).sum(), point, retain_graph=True))
-            total = total + (product * x).sum()
-        return _zeroed(torch.stack(rows, 1)), _zeroed(_grad(total, point))
+            for row, w in zip(rows, others, strict=True):
+                row.append(_grad((product * w).sum(), point, retain_graph=True))
+        return tuple(_zeroed(torch.stack(row, 1)) for row in rows)
 
     def _sizes(self) -> tuple[float, float]:
         """|K(center)| and the size of K, after making sure that the function is what it has to be."""
@@ -155,7 +155,7 @@ class LocalPotential:
         try:
             self._second_order(u)
             vectors = torch.eye(self.dimension, dtype=torch.float64).expand(2, -1, -1)
-            self._third_order(u, vectors, vectors, vectors)
+            self._third_order(u, vectors, vectors)
         except (RuntimeError, NotImplementedError):
             return False
         return True

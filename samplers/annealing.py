@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samplers.analytic import Density, LocalPotential, Tempered
+from samplers.analytic import LocalPotential, Tempered
+from samplers.equilibration import equilibrate
 from samplers.errors import InputError
 from samplers.group_noise import Draws
-from samplers.moves import Curvature, Particles, hamiltonian, newton, refresh, rescale
+from samplers.moves import Particles
 from samplers.newton_flow import Flow, newton_flow
 from samplers.stein import controlled_mean, stein_columns
 
@@ -27,7 +28,6 @@ FIRST_EFFECTIVE = 0.9
 EFFECTIVE_CARRIED = 0.8  # the same where particles are carried along: their weights differ in slow variables only
 MAX_LOG_STEP, MAX_CARRY, MIN_LOG_STEP = 10.0, 1.5, 0.01
 ROUNDING = 0.03  # E|Δ(tK)| by the last digit of w, above which K is not resolved any more
-RESCALES, TRAJECTORIES, NEWTON_MOVES, NEWTON_ENOUGH = 10, 3, 4, 1.6
 
 
 @dataclass(frozen=True)
@@ -173,30 +173,6 @@ class Annealing:
         self._ancestor = self._ancestor.gather(1, index)
         self.particles = particles.chosen(index)
         self.log_t = log_t
-
-
-def equilibrate(
-    potential: LocalPotential, density: Density, particles: Particles, draws: Draws
-) -> tuple[Particles, dict[str, float], Curvature | None]:
-    """The moves of one stage: particles, acceptance by kind, and the curvature at the particles where it is known."""
-    rates: dict[str, list[float]] = {"rescale": [], "hamiltonian": [], "newton": []}
-    curvature = None
-    for spherical in (True, False):
-        for _ in range(RESCALES):
-            particles, rate = rescale(potential, density, particles, draws)
-            rates["rescale"].append(rate)
-        particles = refresh(potential, particles)
-        spread = particles.u.std(0)
-        for _ in range(TRAJECTORIES):
-            scale = 1.0 if spherical else spread / spread.mean()
-            particles, rate = hamiltonian(potential, density, particles, draws, scale)
-            rates["hamiltonian"].append(rate)
-        if potential.smooth:
-            # Where nearly all are accepted, the density is nearly Gaussian and two moves have forgotten the past.
-            moves = 0 if sum(rates["newton"]) >= NEWTON_ENOUGH and len(rates["newton"]) == 2 else NEWTON_MOVES
-            particles, curvature, accepted = newton(potential, density, particles, draws, moves, NEWTON_ENOUGH)
-            rates["newton"] += accepted
-    return particles, {kind: float(np.mean(r)) for kind, r in rates.items() if r}, curvature
 
 
 def resample(weights: Tensor, draws: Draws) -> Tensor:

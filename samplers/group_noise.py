@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_PARTICLES = 2  # first entry of the spawn key, beside those of `noise`: what the stream is for
+_PARTICLES, _SHARED = 2, 3  # first entry of the spawn key, beside those of `noise`: what the stream is for
 
 
 class Draws:
@@ -17,6 +17,7 @@ class Draws:
 
     def __init__(self, seed: int, groups: range, size: int):
         self.groups, self.size = len(groups), size
+        self._shared = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_SHARED,)))
         self._generators = []
         for group in groups:
             state = np.random.SeedSequence(seed, spawn_key=(_PARTICLES, group)).generate_state(1, np.uint64)
@@ -39,3 +40,11 @@ class Draws:
     def group_uniform(self) -> Tensor:
         """One uniform on [0, 1) for each group, (groups,)."""
         return torch.cat([torch.rand(1, generator=g, dtype=torch.float64) for g in self._generators])
+
+    def neighbours(self, dimension: int) -> slice:
+        """A run of 2 to d/2 neighbouring coordinates, uniformly: one for all groups, whichever they are."""
+        lengths = np.arange(2, dimension // 2 + 1)
+        places = dimension + 1 - lengths
+        length = int(self._shared.choice(lengths, p=places / places.sum()))
+        start = int(self._shared.integers(dimension + 1 - length))
+        return slice(start, start + length)

@@ -7,7 +7,7 @@ Metropolis ratio, so that all leave the density exactly invariant.
 
 from __future__ import annotations
 
-from math import inf, log, sqrt
+from math import log, sqrt
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -19,9 +19,6 @@ from samplers.group_noise import Draws
 LEAPFROG_STEPS = 6
 STEP_SPREAD = 3.0  # standard deviation of log step: what a single gradient says of the scale is this uncertain
 STEP_BASE = 0.5
-FREE = 0.2  # share of the Newton moves whose metric is not bounded below
-HALF = 0.5  # share of those bounded near the geometric mean of the widest and the narrowest scale
-
 T = TypeVar("T", bound=tuple)
 
 
@@ -37,14 +34,6 @@ class Particles(NamedTuple):
         groups, size = index.shape
         flat = (index + size * torch.arange(groups)[:, None]).reshape(-1)
         return Particles(*(part[flat] for part in self))
-
-
-class Curvature(NamedTuple):
-    """The Hessian H of K at each particle, with the spectral decomposition of tH + γ."""
-
-    eigenvalues: Tensor  # (N, d)
-    eigenvectors: Tensor  # (N, d, d), in columns
-    hessian: Tensor  # (N, d, d)
 
 
 def hamiltonian(
@@ -73,8 +62,8 @@ def hamiltonian(
         velocity = velocity - 0.5 * step * force
     after = density.log_density(u, value) - 0.5 * velocity.square().sum(-1)
     after = after - 0.5 * ((log_step - base + _log_norm(force, gamma)) / STEP_SPREAD).square()
-    accept, rate = _metropolis(after - before, draws)
-    return _choose(accept, Particles(u, value, gradient), particles), rate
+    accept, rate = metropolis(after - before, draws)
+    return choose(accept, Particles(u, value, gradient), particles), rate
 
 
 def rescale(potential: LocalPotential, density: Density, particles: Particles, draws: Draws) -> tuple[Particles, float]:
@@ -103,88 +92,13 @@ def rescale(potential: LocalPotential, density: Density, particles: Particles, d
     proposed = u * log_factor.exp() * torch.where(flip, -1.0, 1.0)
     new_value = potential.value(proposed)
     log_ratio = density.log_density(proposed, new_value) - density.log_density(u, value) + log_factor.sum(-1)
-    accept, rate = _metropolis(log_ratio, draws)
-    return _choose(accept, Particles(proposed, new_value, particles.gradient), particles), rate
+    accept, rate = metropolis(log_ratio, draws)
+    return choose(accept, Particles(proposed, new_value, particles.gradient), particles), rate
 
 
 def refresh(potential: LocalPotential, particles: Particles) -> Particles:
     """The same particles with their gradients evaluated."""
     return Particles(particles.u, *potential.value_and_grad(particles.u))
-
-
-def newton(
-    potential: LocalPotential, density: Density, particles: Particles, draws: Draws, moves: int, enough: float = inf
-) -> tuple[Particles, Curvature, list[float]]:
-    """Moves in the local metric M = |tH + γ|, H the Hessian of K, its eigenvalues bounded below.
-
-        u' = u - ε M⁻¹ ∇U + √(ε(2-ε)) M^-½ ξ,
-
-    which draws afresh from any Gaussian (ε = 1). The lower bound on the eigenvalues, 2γ (λ_max/γ)^a with a random in
-    [0, 0.62], is what lets it work along curved sets of zeros: at a = ½ the steps along the set are of order t^-¼,
-    short enough for its curvature to cost nothing in the directions that are t^-½ wide. Half of the moves have an a
-    near ½: there too is where two factors that cross change places, and no other move mixes them. (A position-dependent
-    metric as in Girolami & Calderhead 2011, with the proposal's own density in the Metropolis ratio.)
-
-    `enough` accepted moves end it early. Returns the particles, the curvature there and the acceptance of each move.
-    """
-    gamma, d = density.gamma, potential.dimension
-    rates: list[float] = []
-    state = _newton_state(potential, density, particles.u)
-    while len(rates) < moves and sum(rates) < enough:
-        u, value, _, eigenvalues, vectors, slope, _ = state
-        epsilon = torch.where(draws.uniform(1) < 0.6, 1.0, 10 ** (-1.5 * draws.uniform(1)))
-        exponent = _exponents(draws)
-        metric = _bounded(eigenvalues, gamma, exponent)
-        width = (epsilon * (2 - epsilon)).sqrt()
-        xi = draws.normal(d)
-        step = -epsilon * slope / metric + width * xi / metric.sqrt()
-        proposed = _newton_state(potential, density, u + _apply(vectors, step))
-        back_metric = _bounded(proposed.eigenvalues, gamma, exponent)
-        back = _apply(proposed.eigenvectors.mT, u - proposed.u) + epsilon * proposed.slope / back_metric
-        back = back * back_metric.sqrt() / width
-        log_ratio = density.log_density(proposed.u, proposed.value) - density.log_density(u, value)
-        log_ratio = log_ratio + 0.5 * (xi.square() - back.square()).sum(-1)
-        log_ratio = log_ratio + 0.5 * (back_metric.log() - metric.log()).sum(-1)
-        accept, rate = _metropolis(log_ratio, draws)
-        rates.append(rate)
-        state = _choose(accept, proposed, state)
-    curvature = Curvature(state.eigenvalues, state.eigenvectors, state.hessian)
-    return Particles(state.u, state.value, state.gradient), curvature, rates
-
-
-class _NewtonState(NamedTuple):
-    u: Tensor
-    value: Tensor
-    gradient: Tensor
-    eigenvalues: Tensor
-    eigenvectors: Tensor
-    slope: Tensor  # ∇U in the basis of the eigenvectors
-    hessian: Tensor
-
-
-def _newton_state(potential: LocalPotential, density: Density, u: Tensor) -> _NewtonState:
-    value, gradient, hessian = potential.value_grad_hessian(u)
-    metric = density.t * hessian + density.gamma * torch.eye(potential.dimension, dtype=torch.float64)
-    # An overflow marks a point that no move will be accepted at; eigh only has to survive it.
-    metric = torch.nan_to_num(metric, nan=0.0, posinf=1e300, neginf=-1e300).clamp(-1e300, 1e300)
-    eigenvalues, vectors = torch.linalg.eigh(metric)
-    slope = _apply(vectors.mT, density.t * gradient + density.gamma * u)
-    return _NewtonState(u, value, gradient, eigenvalues, vectors, slope, hessian)
-
-
-def _exponents(draws: Draws) -> Tensor:
-    """The a of the lower bound for each particle, (N, 1)."""
-    kind, place = draws.uniform(1), draws.uniform(1)
-    return torch.where(kind < FREE, 0.0, torch.where(kind < FREE + HALF, 0.42 + 0.2 * place, 0.6 * place))
-
-
-def _bounded(eigenvalues: Tensor, gamma: float, exponent: Tensor) -> Tensor:
-    size = eigenvalues.abs().clamp(min=gamma)
-    return torch.maximum(size, 2 * gamma * (size.amax(-1, keepdim=True) / gamma) ** exponent)
-
-
-def _apply(matrices: Tensor, vectors: Tensor) -> Tensor:
-    return (matrices @ vectors[..., None])[..., 0]
 
 
 def _log_norm(force: Tensor, gamma: float) -> Tensor:
@@ -193,13 +107,15 @@ def _log_norm(force: Tensor, gamma: float) -> Tensor:
     return size.log() + 0.5 * ((force / size[:, None]).square().sum(-1) + gamma / size.square()).log()
 
 
-def _metropolis(log_ratio: Tensor, draws: Draws) -> tuple[Tensor, float]:
+def metropolis(log_ratio: Tensor, draws: Draws) -> tuple[Tensor, float]:
+    """Which proposals are accepted (N,), and the mean probability of that."""
     # inf - inf and overflow in a proposal are refusals; NaN would compare False to everything.
     log_ratio = torch.nan_to_num(log_ratio, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
     probability = log_ratio.clamp(max=0).exp()
     return draws.uniform() < probability, float(probability.mean())
 
 
-def _choose(accept: Tensor, proposed: T, current: T) -> T:
+def choose(accept: Tensor, proposed: T, current: T) -> T:
+    """Row by row the proposed state where it is accepted, else the current one."""
     parts = [torch.where(accept.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(proposed, current, strict=True)]
     return type(current)(*parts)

@@ -18,19 +18,25 @@ import torch
 from torch import Tensor
 
 from samplers.analytic import LocalPotential, Tempered
-from samplers.moves import Curvature, Particles
+from samplers.moves import Particles
+from samplers.newton_moves import Curvature
 
 RESOLUTION = 1e-13  # of eigenvalues beside the largest: hundreds of units in float64's last place
+TANGENT_FROM = 4  # coordinates: with fewer, what the tangential columns add to the others is not worth their noise
 
 
 @dataclass(frozen=True)
 class Flow:
-    """Particles u (N, d) with the field v (N, d) there, its Jacobian (N, d, d) and v·∇U (N,)."""
+    """Particles u (N, d) with the field v (N, d) there, its Jacobian (N, d, d) and v·∇U (N,).
+
+    `tangent` (N, d) are Stein's columns of the tangential fields, where there are any.
+    """
 
     u: Tensor
     field: Tensor
     jacobian: Tensor
     along: Tensor
+    tangent: Tensor | None = None
 
     def carry(self, log_step: float) -> tuple[Tensor, Tensor]:
         """Points u - s v(u), s = 1 - e^(-½ log_step), and the log of |det| of that map.
@@ -57,19 +63,36 @@ def newton_flow(potential: LocalPotential, density: Tempered, particles: Particl
     """
     vectors, eigenvalues = curvature.eigenvectors, curvature.eigenvalues
     slope = density.t * particles.gradient + density.gamma * particles.u
-    g = (vectors.mT @ slope[..., None])[..., 0]
+    g = _apply(vectors.mT, slope)
     size, c, elasticity = _cut(eigenvalues, density.gamma)
     r = (eigenvalues / c).clamp(-1e150, 1e150)
     f, divided = _divided_differences(r)
     g_c = g / c  # f below is c times f of the formulas
     mixed = vectors @ (divided * g_c[:, None, :]).mT
-    third, sum_third = potential.third_derivatives(particles.u, vectors, mixed, vectors * (eigenvalues / size)[:, None])
-    grad_log_c = elasticity * density.t / size * sum_third
+    third, widening = (density.t * part for part in potential.third_derivatives(particles.u, vectors, mixed, vectors))
+    grad_log_c = elasticity / size * ((eigenvalues / size)[..., None] * widening).sum(1)
     by_c = -2 * r / (r.square() + 1).square() * g_c
-    inner = torch.diag_embed(f * r) @ vectors.mT + density.t / c[..., None] * third
+    inner = torch.diag_embed(f * r) @ vectors.mT + third / c[..., None]
     jacobian = vectors @ (inner + by_c[..., None] * grad_log_c[:, None, :])
-    field = (vectors @ (f * g_c)[..., None])[..., 0]
-    return Flow(particles.u, field, jacobian, (f * g * g_c).sum(-1))
+    tangent = None
+    if potential.dimension >= TANGENT_FROM:
+        tangent = _tangent_columns(particles.u, vectors, r, g, c, widening @ vectors, _apply(vectors.mT, grad_log_c))
+    return Flow(particles.u, _apply(vectors, f * g_c), jacobian, (f * g * g_c).sum(-1), tangent)
+
+
+def _tangent_columns(
+    u: Tensor, vectors: Tensor, r: Tensor, g: Tensor, c: Tensor, widening: Tensor, grad_log_c: Tensor
+) -> Tensor:
+    """Stein's columns of the fields h(A) u_i e_i, h(a) = c²/(a² + c²), for each coordinate i: (N, d).
+
+    r is A/c, and g, c, `widening` (row a: ∇λ_a) and ∇log c are in the eigenbasis. As in `newton_flow`, the divergence
+    is that of u_i e_i, and that of h(A) by divided differences and by c.
+    """
+    h = 1 / (r.square() + 1)
+    divided = -(r[:, :, None] + r[:, None, :]) * (h[:, :, None] * h[:, None, :]) / c[..., None]
+    by_c = 2 * r.square() * h.square() * grad_log_c
+    turning = (divided * widening).sum(1) + by_c - h * g
+    return (vectors.square() * h[:, None, :]).sum(-1) + u * _apply(vectors, turning)
 
 
 def _cut(eigenvalues: Tensor, gamma: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,3 +112,7 @@ def _divided_differences(r: Tensor) -> tuple[Tensor, Tensor]:
     close = gap.abs() < 1e-8 * (r.abs()[:, :, None] + r.abs()[:, None, :] + 1)
     divided = (f[:, :, None] - f[:, None, :]) / torch.where(close, 1.0, gap)
     return f, torch.where(close, 0.5 * (derivative[:, :, None] + derivative[:, None, :]), divided)
+
+
+def _apply(matrices: Tensor, vectors: Tensor) -> Tensor:
+    return (matrices @ vectors[..., None])[..., 0]

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from samplers.analytic import Below, LocalPotential
-from samplers.annealing import ROUNDING, equilibrate, resample
+from samplers.annealing import ROUNDING, resample
+from samplers.equilibration import equilibrate
 from samplers.errors import InputError
 from samplers.group_noise import Draws
 from samplers.moves import Particles

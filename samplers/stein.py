@@ -8,6 +8,9 @@ which is not random any more but a count: half the number of directions that K c
 * coordinates: v = u_i e_i. Exact for monomials and sums of them: v·∇K is a multiple of K.
 * Newton: v = f(A) ∇U, A = tH + γ (see `newton_flow`). Exact in the limit near a smooth set of zeros of any
   codimension, however different the widths across it.
+* tangential: v = (1 - f(A) A) u_i e_i, a coordinate's field without its part in confined directions. With Newton's,
+  exact where K grows by different powers along a curved set of zeros: in the network Σ a_h tanh(b_h x) with Σ a_h b_h
+  confined to t^-½, K falls with the scale of b only if Σ a_h b_h is held where it is.
 """
 
 from __future__ import annotations
@@ -41,45 +44,57 @@ class ControlledMean:
     violation: float
 
 
-def stein_columns(density: Tempered, particles: Particles, flow: Flow | None) -> Tensor:
-    """Columns (N, q) of expectation zero: those of the coordinates, and that of the flow where there is one."""
+def stein_columns(density: Tempered, particles: Particles, flow: Flow | None) -> list[Tensor]:
+    """Sets of columns (N, q) of expectation zero to regress on, one at a time.
+
+    Those of the coordinates and that of the flow; of the coordinates alone; the tangential ones and that of the flow.
+    """
     u, _, gradient = particles
-    columns = [1 - u * (density.t * gradient + density.gamma * u)]
-    if flow is not None:
-        columns.append(flow.stein[:, None])
-    return torch.nan_to_num(torch.cat(columns, 1), nan=0.0, posinf=0.0, neginf=0.0)
+    coordinates = 1 - u * (density.t * gradient + density.gamma * u)
+    if flow is None:
+        return [_finite(coordinates)]
+    newton = flow.stein[:, None]
+    sets = [torch.cat([coordinates, newton], 1), coordinates]
+    if flow.tangent is not None:
+        sets.append(torch.cat([flow.tangent, newton], 1))
+    return [_finite(columns) for columns in sets]
 
 
-def controlled_mean(energy: Tensor, columns: Tensor, groups: int) -> ControlledMean:
-    """Regress tK (N,) on the columns (N, q), each group with the coefficients found in the others.
+def controlled_mean(energy: Tensor, sets: list[Tensor], groups: int) -> ControlledMean:
+    """Regress tK (N,) on each set of columns (N, q), each group with the coefficients found in the others.
 
     Coefficients that owe nothing to the particles they are applied to leave the mean unbiased, and the groups
-    independent but for the coefficients. There are four regressions: with and without the last column, that of the
-    flow, and by least squares where every particle counts alike or for as little as its columns are large. Columns
-    have heavy tails; where large ones cancel, as those of a curved set of zeros do, plain least squares sees nothing
-    else, and where norms cross, the flow's owes its mean to few particles. From the plain mean on, a regression of
-    much less variance replaces the one before, unless it contradicts it by three standard errors of their difference:
-    a regression that lacks its rare large columns has little variance too, and the wrong mean.
+    independent but for the coefficients. Each set is regressed on twice: by least squares where every particle counts
+    alike, and for as little as its columns are large. Columns have heavy tails; where large ones cancel, as those of a
+    curved set of zeros do, plain least squares sees nothing else, and where norms cross, the flow's owes its mean to
+    few particles. From the plain mean on, a regression of much less variance replaces the one before, unless it
+    contradicts it by three standard errors of their difference: a regression that lacks its rare large columns has
+    little variance too, and the wrong mean.
     """
     y = energy.reshape(groups, -1)
-    x = columns / columns.abs().median(0).values.clamp(min=1e-300)
-    x = torch.where(x.isfinite().all(-1, keepdim=True), x, 0.0).reshape(groups, y.shape[1], -1)
-    x_mean, y_mean = x.mean(1), y.mean(1)
+    y_mean = y.mean(1)
     raw_variance = float((y - y_mean[:, None]).square().mean())
-    found = []
-    for chosen in (x, x[..., :-1]):
-        for weight in (torch.ones_like(y), 1 / (1 + chosen.square().sum(-1))):
-            residual = y - (chosen @ _coefficients(chosen, y, weight)[..., None])[..., 0]
+    found, violation = [], 0.0
+    for columns in sets:
+        x = columns / columns.abs().median(0).values.clamp(min=1e-300)
+        x = torch.where(x.isfinite().all(-1, keepdim=True), x, 0.0).reshape(groups, y.shape[1], -1)
+        for weight in (torch.ones_like(y), 1 / (1 + x.square().sum(-1))):
+            residual = y - (x @ _coefficients(x, y, weight)[..., None])[..., 0]
             mean = residual.mean(1)
             found.append((float((residual - mean[:, None]).square().mean()), mean))
+        x_mean = x.mean(1)
+        error = x_mean.std(0) / sqrt(groups)
+        violation = max(violation, float((x_mean.mean(0).abs() / error.clamp(min=1e-12)).max()))
     variance, mean = raw_variance, y_mean
     for lower, candidate in sorted(found, key=lambda pair: -pair[0]):
         change = candidate - mean
         if lower < _GAIN * variance and float(change.mean().abs()) <= 3 * float(change.std()) / sqrt(groups):
             variance, mean = lower, candidate
-    error = x_mean.std(0) / sqrt(groups)
-    violation = float((x_mean.mean(0).abs() / error.clamp(min=1e-12)).max())
     return ControlledMean(mean.numpy(), raw_variance, variance, violation)
+
+
+def _finite(columns: Tensor) -> Tensor:
+    return torch.nan_to_num(columns, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _coefficients(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:

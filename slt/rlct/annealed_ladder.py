@@ -14,7 +14,8 @@ from slt.rlct.asymptotics import AsymptoticFit, fit_asymptotics, half_height, he
 
 GROUPS = 8
 TAIL_NATS, TAIL_LENGTH = 25.0, 40.0  # how far past half height the ladder goes: λ (L - L_½) and L - L_½
-EXTENSION = 1.6  # of the tail, once, where m > 1 is likely but not settled: such a tail is slow
+EXTENSION = 1.6  # of the tail, once, where m > 1 for certain but which is not settled: such a tail is slow
+CERTAIN = 0.01  # probability of m = 1 below which that is so; if m = 1 may be, particles settle it sooner than length
 MIN_STAGES = 8
 MAX_STAGES = 300
 MAX_BATCHES = 4  # times the particles asked for, while m is not settled
@@ -74,7 +75,8 @@ def climb(
     if len(found.stages) < MIN_STAGES or height(found.slopes[1].mean(0)) < ZERO:
         return found
     found.fit = fit_asymptotics(*found.slopes, local.dimension)
-    if not found.settled and found.fit.best > 1 and found.stopped is None and target is None:
+    logarithms = found.fit.probabilities.get(1, 0.0) < CERTAIN
+    if not found.settled and logarithms and found.stopped is None and target is None:
         _ascend(found, annealing, EXTENSION, target, deadline, say)
         found.fit = fit_asymptotics(*found.slopes, local.dimension)
     lap = time.monotonic() - started

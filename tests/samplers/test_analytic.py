@@ -8,8 +8,9 @@ import torch
 from samplers.analytic import LocalPotential, Tempered
 from samplers.errors import InputError
 from samplers.group_noise import Draws
-from samplers.moves import Curvature, Particles
+from samplers.moves import Particles
 from samplers.newton_flow import Flow, newton_flow
+from samplers.newton_moves import Curvature
 from slt import zoo
 
 ORIGIN = torch.zeros(2, dtype=torch.float64)
@@ -29,18 +30,18 @@ def test_derivatives_match_closed_forms():
     expected = torch.stack([2 * y**2 + 12 * x**2, 4 * x * y, 4 * x * y, 2 * x**2], -1).reshape(-1, 2, 2)
     assert torch.allclose(hessian, expected)
     identity = torch.eye(2, dtype=torch.float64).expand(3, -1, -1)
-    third, summed = potential.third_derivatives(POINTS, identity, identity, 2 * identity)  # ∇K_xx and ∇K_yy
+    third, twice = potential.third_derivatives(POINTS, identity, identity, 2 * identity)  # ∇K_xx and ∇K_yy
     zero = torch.zeros_like(x)
     assert torch.allclose(third[:, 0], torch.stack([24 * x, 4 * y], -1))
     assert torch.allclose(third[:, 1], torch.stack([4 * x, zero], -1))
-    assert torch.allclose(summed, 2 * third.sum(1))
+    assert torch.allclose(twice, 2 * third)
 
 
 def test_a_constant_hessian_has_no_third_derivative():
     potential = LocalPotential(lambda w: w.square().sum(-1), ORIGIN, 1.0)
     identity = torch.eye(2, dtype=torch.float64).expand(3, -1, -1)
     assert potential.smooth
-    assert all(float(part.abs().max()) == 0.0 for part in potential.third_derivatives(POINTS, *[identity] * 3))
+    assert all(float(part.abs().max()) == 0.0 for part in potential.third_derivatives(POINTS, identity, identity))
 
 
 def test_overflow_is_an_infinite_potential_with_no_slope():
@@ -71,6 +72,29 @@ def test_the_flow_has_the_jacobian_of_differences():
         step[j] = 1e-6
         up, down = flow_at(potential, 30.0, POINTS + step), flow_at(potential, 30.0, POINTS - step)
         assert torch.allclose(found.jacobian[:, :, j], (up.field - down.field) / 2e-6, rtol=1e-5, atol=1e-7)
+
+
+def test_tangential_columns_are_divergence_minus_slope_of_their_fields():
+    """With the field written out, its divergence by automatic differentiation through the eigenvectors."""
+    gamma, t = 4.0, 30.0
+    function = zoo.get("tanh-2").potential
+    potential = LocalPotential(function, torch.zeros(4), gamma)
+    points = 0.7 * torch.randn(3, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+    def metric(u):
+        return t * torch.func.hessian(function)(u) + gamma * torch.eye(4, dtype=torch.float64)
+
+    def fields(u):
+        a = metric(u)
+        cut = (gamma * a.square().sum().add(gamma**2).sqrt()).square()  # (c²)², but for what float64 leaves of |A|
+        cut = cut.sqrt() * torch.eye(4, dtype=torch.float64)
+        return cut @ torch.linalg.inv(a @ a + cut) @ torch.diag(u)  # column i: h(A) u_i e_i
+
+    found = flow_at(potential, t, points).tangent
+    for u, row in zip(points, found, strict=True):
+        slope = t * torch.func.grad(function)(u) + gamma * u
+        divergence = torch.func.jacrev(fields)(u).diagonal(dim1=0, dim2=2).sum(-1)
+        assert torch.allclose(row, divergence - slope @ fields(u), rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("log_t", [25.0, 50.0, 70.0, 100.0])

@@ -32,18 +32,19 @@ def anneal(name: str, end: float, seed: int = 0, groups: int = 8, size: int = 25
 
 
 @pytest.mark.parametrize(
-    ("name", "end"), [("crossing-2-2", 30.0), ("norms-3-3", 20.0), ("sum-w2-w4", 30.0), ("tanh-1", 15.0)]
+    ("name", "end"),
+    [("crossing-2-2", 30.0), ("norms-3-3", 20.0), ("sum-w2-w4", 30.0), ("tanh-1", 15.0), ("tanh-2", 30.0)],
 )
 def test_energies_and_free_energies_agree_with_quadrature(name, end):
-    model, stages = zoo.get(name), anneal(name, end, groups=24, size=96)
+    model, stages = zoo.get(name), anneal(name, end, groups=16, size=256)
     t = np.exp([stage.log_t for stage in stages])
     energy, log_z = model.mean_potential(t, GAMMA), -model.free_energy(t, GAMMA)
     for groups in (np.array([s.mean for s in stages]), np.array([s.raw_mean for s in stages])):
-        error = groups.std(1, ddof=1) / math.sqrt(24)
+        error = groups.std(1, ddof=1) / math.sqrt(16)
         z = (groups.mean(1) - energy) / np.maximum(error, 2e-4 * energy)
         assert np.abs(z).max() < 4, z
     last = stages[-1].log_z
-    assert abs(last.mean() - log_z[-1]) < 4 * last.std(ddof=1) / math.sqrt(24)
+    assert abs(last.mean() - log_z[-1]) < 4 * last.std(ddof=1) / math.sqrt(16)
 
 
 @pytest.mark.slow
@@ -138,10 +139,10 @@ def test_contradicted_control_is_dropped():
     generator = torch.Generator().manual_seed(0)
     column = torch.randn(8 * 200, 1, generator=generator, dtype=torch.float64)
     noise = 0.1 * torch.randn(8 * 200, generator=generator, dtype=torch.float64)
-    sound = controlled_mean(1 + column[:, 0] + noise, column, 8)
+    sound = controlled_mean(1 + column[:, 0] + noise, [column], 8)
     assert sound.variance < 0.02 * sound.raw_variance
     assert sound.violation < 4
-    shifted = controlled_mean(1 + column[:, 0] + noise, column + 3, 8)
+    shifted = controlled_mean(1 + column[:, 0] + noise, [column + 3], 8)
     assert shifted.violation > 10
     assert shifted.mean.mean() == pytest.approx(1.0, abs=0.1)  # the plain mean; controlled it would be -2
 

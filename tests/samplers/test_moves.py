@@ -8,7 +8,8 @@ from torch import Tensor
 
 from samplers.analytic import Below, LocalPotential, Tempered
 from samplers.group_noise import Draws
-from samplers.moves import Particles, hamiltonian, newton, refresh, rescale
+from samplers.moves import Particles, hamiltonian, refresh, rescale
+from samplers.newton_moves import newton, newton_block
 
 GAMMA, T = 2.0, 200.0
 GROUPS, SIZE = 64, 512
@@ -42,12 +43,16 @@ def move(name: str, density, particles: Particles, draws: Draws) -> Particles:
         return rescale(POTENTIAL, density, particles, draws)[0]
     if name == "newton":
         return newton(POTENTIAL, density, particles, draws, 2)[0]
+    if name == "blocks":  # in the first K is quadratic, in the second it is not
+        for block in (slice(0, 1), slice(0, 2)):
+            particles = newton_block(POTENTIAL, density, particles, draws, block)[0]
+        return particles
     scale = torch.tensor([0.3, 1.7], dtype=torch.float64) if name == "hamiltonian, scaled" else 1.0
     return hamiltonian(POTENTIAL, density, refresh(POTENTIAL, particles), draws, scale)[0]
 
 
 @pytest.mark.parametrize("restricted", [False, True])
-@pytest.mark.parametrize("name", ["rescale", "hamiltonian", "hamiltonian, scaled", "newton"])
+@pytest.mark.parametrize("name", ["rescale", "hamiltonian", "hamiltonian, scaled", "newton", "blocks"])
 def test_exact_draws_stay_exact(name, restricted):
     draws = Draws(3, range(GROUPS), SIZE)
     if restricted:  # uniform localizer draws below the ceiling: by rejection
@@ -75,7 +80,7 @@ def test_a_refused_move_changes_nothing():
     density = Below(0.0, T, GAMMA)  # nothing lies below zero
     u = POTENTIAL.draw(Draws(1, range(2), 16))
     particles = Particles(u, *POTENTIAL.value_and_grad(u))
-    for name in ("rescale", "hamiltonian", "newton"):
+    for name in ("rescale", "hamiltonian", "newton", "blocks"):
         assert torch.equal(move(name, density, particles, Draws(2, range(2), 16)).u, u)
 
 
@@ -91,3 +96,25 @@ def test_newton_draws_a_gaussian_afresh():
     second = scaled.square().reshape(64, 128, 2).mean(1)
     z = (second.mean(0) - 1) / (second.std(0) / 8)
     assert float(z.abs().max()) < 4, z
+
+
+def test_a_block_in_which_the_potential_is_quadratic_is_drawn_afresh():
+    """Whatever the others are: x given y is Gaussian with precision 2ty² + γ, and half of the moves forget the last."""
+    draws = Draws(6, range(GROUPS), SIZE)
+    y = draws.normal().abs() + 0.1
+    start = torch.stack([torch.full_like(y, 3.0), y], -1)  # far out
+    particles, rate = Particles(start, *POTENTIAL.value_and_grad(start)), 0.0
+    for _ in range(12):
+        particles, rate = newton_block(POTENTIAL, Tempered(T, GAMMA), particles, draws, slice(0, 1))
+    assert torch.equal(particles.u[:, 1], y)
+    assert rate > 0.98
+    second = (particles.u[:, 0].square() * (2 * T * y.square() + GAMMA)).reshape(GROUPS, SIZE).mean(1)
+    assert abs(float(second.mean() - 1) / float(second.std() / math.sqrt(GROUPS))) < 4
+
+
+def test_blocks_are_runs_of_every_length_and_place_and_the_same_for_all_groups():
+    draws, others = Draws(7, range(2), 8), Draws(7, range(5, 6), 8)
+    found = [draws.neighbours(5) for _ in range(200)]
+    assert found == [others.neighbours(5) for _ in range(200)]
+    assert {(block.start, block.stop) for block in found} == {(0, 2), (1, 3), (2, 4), (3, 5)}
+    assert {block.stop - block.start for block in (draws.neighbours(8) for _ in range(200))} == {2, 3, 4}
