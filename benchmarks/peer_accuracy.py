@@ -5,7 +5,7 @@ an exact or a long reference; there are no settings of the peers' authors for th
 step sizes: ε = 2s, 0.6s and 0.2s, where s is the smaller of the step size that our own run found and 1/Λ, Λ the largest
 curvature of nβL + γ/2|w - w*|² at w*. The best of the sweep counts and its cost does not. A peer's run is as long as
 20 of our estimates, as far as the bound on its seconds allows: what has not come within the bound for good by then is
-reported as slower than that. NUTS adapts its own step and has a fixed number of draws.
+reported as slower than that. NUTS adapts its own step and has a fixed number of draws, and ten times those seconds.
 
 Reduced-rank regression, the one-parameter model and the digits network, for which devinterp has its authors' or a
 published sweep's settings, are in `benchmarks.time_to_accuracy`.
@@ -58,6 +58,7 @@ SHARES = (2.0, 0.6, 0.2)  # of s
 CHAINS, PILOT, BURN_IN = 4, 20, 0.2  # chains of a peer; draws by which its speed is told; share of its steps
 MOST_AT_ONCE = 50  # times as many steps as told the speed
 TICKS = (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # seconds
+PATIENCE = 10  # times the bound on a run's seconds: what NUTS has
 NUTS: dict[str, Any] = {"chains": 2, "draws": 250, "burn_in": 150}
 
 
@@ -86,11 +87,11 @@ class Peers:
     def __init__(self) -> None:
         self._open: dict[str, Peer] = {}
 
-    def ask(self, name: str, spec: Spec, problem: PeerProblem) -> Answer:
+    def ask(self, name: str, spec: Spec, problem: PeerProblem, patience: float | None = None) -> Answer:
         if name not in self._open:
             self._open[name] = Peer(name)
         try:
-            return self._open[name].estimate(spec, problem.weights, *problem.data)
+            return self._open[name].estimate(spec, problem.weights, *problem.data, patience=patience)
         except PeerError:
             self._open.pop(name).close()
             raise
@@ -100,13 +101,15 @@ class Peers:
             peer.close()
 
 
-def theirs(peers: Peers, problem: PeerProblem, spec: Spec, known: float, peer: str, seconds: float) -> dict[str, Any]:
-    """One run of a peer of about as many seconds; the seconds from which its running λ̂ stays within the bound."""
+def theirs(
+    peers: Peers, problem: PeerProblem, spec: Spec, known: float, peer: str, seconds: float, bound: float
+) -> dict[str, Any]:
+    """One run of a peer of about as many seconds; the seconds from which its running λ̂ stays within the target."""
     nuts = peer == "pyro"
     row: dict[str, Any] = {"peer": peer, "step_size": None if nuts else spec.step_size, "seed": spec.seed}
     try:
         if nuts:
-            answer = peers.ask(peer, replace(spec, sampler="nuts", **NUTS), problem)
+            answer = peers.ask(peer, replace(spec, sampler="nuts", **NUTS), problem, PATIENCE * bound)
         else:
             answer = peers.ask(peer, spec, problem)
             while answer.sampling_seconds < seconds / 2:  # the first steps are slower than the rest
@@ -156,7 +159,7 @@ def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
                     spec = problem.asked(n_beta, gamma, seed=options.seed, step_size=share * top, chains=CHAINS,
                                         draws=PILOT, burn_in=0)  # fmt: skip
                     key = f"{peer} on {problem.name}, {share} s, {options.peer_seconds:g} seconds, seed {options.seed}"
-                    runs.append(kept(key, theirs, peers, problem, spec, known, peer, seconds))
+                    runs.append(kept(key, theirs, peers, problem, spec, known, peer, seconds, options.peer_seconds))
             reference = {"llc": known, "std_error": error}
             rows.append({"problem": problem.name, "reference": reference, "step": top, "ours": own, "peers": runs})
     return {"problems": rows, "missing": absent}

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,8 +109,13 @@ class Peer:
         self._process = start(name, threads=threads)
         self._folder = tempfile.TemporaryDirectory()
 
-    def estimate(self, spec: Spec, weights: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> Answer:
-        """Ask for one estimate. Raises PeerError with the peer's own message where it fails."""
+    def estimate(
+        self, spec: Spec, weights: Mapping[str, Tensor], inputs: Tensor, targets: Tensor, patience: float | None = None
+    ) -> Answer:
+        """Ask for one estimate. Raises PeerError with the peer's own message where it fails.
+
+        After `patience` seconds the process is ended, and that is the message.
+        """
         arrays, trace = Path(self._folder.name) / "arrays.npz", Path(self._folder.name) / "trace.npy"
         contents = {f"weights/{name}": value for name, value in weights.items()}
         contents |= {"inputs": inputs, "targets": targets}
@@ -117,7 +124,14 @@ class Peer:
         assert self._process.stdout is not None
         self._process.stdin.write(spec.to_json(str(arrays), str(trace)) + "\n")
         self._process.stdin.flush()
+        timer = None if patience is None else threading.Timer(patience, self._process.kill)
+        if timer is not None:
+            timer.start()
         line = self._process.stdout.readline()
+        if timer is not None:
+            timer.cancel()
+        if not line and self._process.wait() == -signal.SIGKILL and patience is not None:
+            raise PeerError(f"no answer within {patience:g} s")
         if not line:
             raise PeerError(f"the process of {self.name} ended: {self._process.wait()}")
         answer = json.loads(line)

@@ -89,12 +89,29 @@ def _tanh_nodes(units: int) -> Oracle:
 
 
 def _tanh_gram_eigenvalues(b: np.ndarray) -> np.ndarray:
-    """Eigenvalues (P, p) of G_ij = E tanh(b_i x) tanh(b_j x), x uniform on [0, 1]."""
-    gram = np.empty((len(b), b.shape[1], b.shape[1]))
+    """Eigenvalues (P, p) of G_ij = E tanh(b_i x) tanh(b_j x), x uniform on [0, 1].
+
+    As squared singular values of the features: those of three units go like b², b⁶ and b¹⁰, and in G itself the small
+    ones would be rounding of the large.
+    """
+    values = np.empty_like(b)
     for start in range(0, len(b), 100_000):
         features = np.tanh(b[start : start + 100_000, :, None] * _HALF_NODES) * np.sqrt(_HALF_WEIGHTS)
-        gram[start : start + 100_000] = features @ features.transpose(0, 2, 1)
-    return np.maximum(np.linalg.eigvalsh(gram), 0.0)
+        values[start : start + 100_000] = np.linalg.svd(_triangular(features), compute_uv=False) ** 2
+    return values
+
+
+def _triangular(rows: np.ndarray) -> np.ndarray:
+    """R (P, p, p) of rows = R Q with orthonormal rows Q, by modified Gram-Schmidt over a batch (P, p, nodes)."""
+    rest = rows.copy()
+    size = rows.shape[1]
+    lower = np.zeros((len(rows), size, size))
+    for i in range(size):
+        norm = np.linalg.norm(rest[:, i], axis=-1, keepdims=True)
+        unit = rest[:, i] / np.maximum(norm, np.finfo(float).tiny)
+        lower[:, i:, i] = (rest[:, i:] * unit[:, None]).sum(-1)
+        rest[:, i:] -= lower[:, i:, i, None] * unit[:, None]
+    return lower
 
 
 def _relu_pair() -> Oracle:
