@@ -48,7 +48,7 @@ ABOUT = About(
     "a sweep of step sizes comes within 5% for good, on every model.",
     criterion="Reproduced if that holds on every model, devinterp's time being a lower bound where it never comes "
     "within 5%; partly if on some.",
-    duration="40 minutes",
+    duration="80 minutes",
     packages=("devinterp", "canonical-interp", "pyro-ppl"),
 )
 PEERS = {
