@@ -18,18 +18,19 @@ import torch
 from torch import Tensor
 
 from samplers.analytic import LocalPotential, Tempered
+from samplers.confinement import cut, divided_differences, tangent_columns
 from samplers.moves import Particles
-from samplers.newton_moves import Curvature
+from samplers.newton_moves import Curvature, apply
 
-RESOLUTION = 1e-13  # of eigenvalues beside the largest: hundreds of units in float64's last place
-TANGENT_FROM = 4  # coordinates: with fewer, what the tangential columns add to the others is not worth their noise
+POWER = 0.5  # c between γ and |A| where no kind of zero set has been told from another
+TANGENT_FROM = 4  # coordinates: of nine potentials with two or three, one gained by tangential columns
 
 
 @dataclass(frozen=True)
 class Flow:
     """Particles u (N, d) with the field v (N, d) there, its Jacobian (N, d, d) and v·∇U (N,).
 
-    `tangent` (N, d) are Stein's columns of the tangential fields, where there are any.
+    `tangent` (N, d + 1) are the columns of `tangent_columns`, where there are any.
     """
 
     u: Tensor
@@ -63,10 +64,10 @@ def newton_flow(potential: LocalPotential, density: Tempered, particles: Particl
     """
     vectors, eigenvalues = curvature.eigenvectors, curvature.eigenvalues
     slope = density.t * particles.gradient + density.gamma * particles.u
-    g = _apply(vectors.mT, slope)
-    size, c, elasticity = _cut(eigenvalues, density.gamma)
+    g = apply(vectors.mT, slope)
+    size, c, elasticity = cut(eigenvalues, density.gamma, POWER)
     r = (eigenvalues / c).clamp(-1e150, 1e150)
-    f, divided = _divided_differences(r)
+    f, divided = divided_differences(r)
     g_c = g / c  # f below is c times f of the formulas
     mixed = vectors @ (divided * g_c[:, None, :]).mT
     third, widening = (density.t * part for part in potential.third_derivatives(particles.u, vectors, mixed, vectors))
@@ -76,43 +77,5 @@ def newton_flow(potential: LocalPotential, density: Tempered, particles: Particl
     jacobian = vectors @ (inner + by_c[..., None] * grad_log_c[:, None, :])
     tangent = None
     if potential.dimension >= TANGENT_FROM:
-        tangent = _tangent_columns(particles.u, vectors, r, g, c, widening @ vectors, _apply(vectors.mT, grad_log_c))
-    return Flow(particles.u, _apply(vectors, f * g_c), jacobian, (f * g * g_c).sum(-1), tangent)
-
-
-def _tangent_columns(
-    u: Tensor, vectors: Tensor, r: Tensor, g: Tensor, c: Tensor, widening: Tensor, grad_log_c: Tensor
-) -> Tensor:
-    """Stein's columns of the fields h(A) u_i e_i, h(a) = c²/(a² + c²), for each coordinate i: (N, d).
-
-    r is A/c, and g, c, `widening` (row a: ∇λ_a) and ∇log c are in the eigenbasis. As in `newton_flow`, the divergence
-    is that of u_i e_i, and that of h(A) by divided differences and by c.
-    """
-    h = 1 / (r.square() + 1)
-    divided = -(r[:, :, None] + r[:, None, :]) * (h[:, :, None] * h[:, None, :]) / c[..., None]
-    by_c = 2 * r.square() * h.square() * grad_log_c
-    turning = (divided * widening).sum(1) + by_c - h * g
-    return (vectors.square() * h[:, None, :]).sum(-1) + u * _apply(vectors, turning)
-
-
-def _cut(eigenvalues: Tensor, gamma: float) -> tuple[Tensor, Tensor, Tensor]:
-    """|A|, c and d log c/d log|A| at each particle, (N, 1) all."""
-    top = eigenvalues.abs().amax(-1, keepdim=True).clamp(min=gamma)
-    size = top * ((eigenvalues / top).square().sum(-1, keepdim=True) + (gamma / top).square()).sqrt()
-    unresolved = RESOLUTION * size * (RESOLUTION / gamma)  # (RESOLUTION |A|)² in units of γ|A|
-    c = (gamma * size).sqrt() * (1 + unresolved).sqrt()
-    return size, c, 0.5 + 0.5 * unresolved / (1 + unresolved)
-
-
-def _divided_differences(r: Tensor) -> tuple[Tensor, Tensor]:
-    """f = r/(r² + 1), (N, d), and its divided differences (N, d, d)."""
-    f = r / (r.square() + 1)
-    derivative = (1 - r.square()) / (r.square() + 1).square()
-    gap = r[:, :, None] - r[:, None, :]
-    close = gap.abs() < 1e-8 * (r.abs()[:, :, None] + r.abs()[:, None, :] + 1)
-    divided = (f[:, :, None] - f[:, None, :]) / torch.where(close, 1.0, gap)
-    return f, torch.where(close, 0.5 * (derivative[:, :, None] + derivative[:, None, :]), divided)
-
-
-def _apply(matrices: Tensor, vectors: Tensor) -> Tensor:
-    return (matrices @ vectors[..., None])[..., 0]
+        tangent = tangent_columns(particles, slope, density.gamma, curvature, widening)
+    return Flow(particles.u, apply(vectors, f * g_c), jacobian, (f * g * g_c).sum(-1), tangent)

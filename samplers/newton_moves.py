@@ -83,7 +83,7 @@ def _state(potential: LocalPotential, density: Density, u: Tensor, block: slice)
     # An overflow marks a point that no move will be accepted at; eigh only has to survive it.
     metric = torch.nan_to_num(metric, nan=0.0, posinf=1e300, neginf=-1e300).clamp(-1e300, 1e300)
     eigenvalues, vectors = torch.linalg.eigh(metric)
-    slope = _apply(vectors.mT, (density.t * gradient + density.gamma * u)[:, block])
+    slope = apply(vectors.mT, (density.t * gradient + density.gamma * u)[:, block])
     return _State(u, value, gradient, eigenvalues, vectors, slope, hessian)
 
 
@@ -98,10 +98,10 @@ def _move(
     xi = draws.normal(slope.shape[-1])
     step = -epsilon * slope / metric + width * xi / metric.sqrt()
     moved = u.clone()
-    moved[:, block] += _apply(vectors, step)
+    moved[:, block] += apply(vectors, step)
     proposed = _state(potential, density, moved, block)
     back_metric = _bounded(proposed.eigenvalues, density.gamma, exponent)
-    back = _apply(proposed.eigenvectors.mT, (u - moved)[:, block]) + epsilon * proposed.slope / back_metric
+    back = apply(proposed.eigenvectors.mT, (u - moved)[:, block]) + epsilon * proposed.slope / back_metric
     back = back * back_metric.sqrt() / width
     log_ratio = density.log_density(moved, proposed.value) - density.log_density(u, value)
     log_ratio = log_ratio + 0.5 * (xi.square() - back.square()).sum(-1)
@@ -122,5 +122,6 @@ def _bounded(eigenvalues: Tensor, gamma: float, exponent: Tensor) -> Tensor:
     return torch.maximum(size, 2 * gamma * (size.amax(-1, keepdim=True) / gamma) ** exponent)
 
 
-def _apply(matrices: Tensor, vectors: Tensor) -> Tensor:
+def apply(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """Matrix times vector for each particle."""
     return (matrices @ vectors[..., None])[..., 0]

@@ -47,7 +47,8 @@ class ControlledMean:
 def stein_columns(density: Tempered, particles: Particles, flow: Flow | None) -> list[Tensor]:
     """Sets of columns (N, q) of expectation zero to regress on, one at a time.
 
-    Those of the coordinates and that of the flow; of the coordinates alone; the tangential ones and that of the flow.
+    Those of the coordinates and that of the flow; of the coordinates alone; the tangential ones and Newton's at
+    their cut.
     """
     u, _, gradient = particles
     coordinates = 1 - u * (density.t * gradient + density.gamma * u)
@@ -56,7 +57,7 @@ def stein_columns(density: Tempered, particles: Particles, flow: Flow | None) ->
     newton = flow.stein[:, None]
     sets = [torch.cat([coordinates, newton], 1), coordinates]
     if flow.tangent is not None:
-        sets.append(torch.cat([flow.tangent, newton], 1))
+        sets.append(flow.tangent)
     return [_finite(columns) for columns in sets]
 
 
