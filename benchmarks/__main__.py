@@ -7,6 +7,7 @@ import sys
 
 from benchmarks import NAMES, page
 from benchmarks.harness import RESULTS, Kept, execute, load, report
+from samplers.errors import InputError
 
 USAGE = """python -m benchmarks --list               what there is, how long each takes
 python -m benchmarks NAME [--quick]       one benchmark; NAME --help has its options
@@ -52,7 +53,14 @@ def main() -> int:
     elif name == "page":
         page.write()
     elif name in NAMES:
-        print(report(execute(name, arguments)))
+        try:
+            print(report(execute(name, arguments)))
+        except InputError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print(f"{name}: stopped; the same command goes on with what was finished", file=sys.stderr)
+            return 130
     else:
         print(f"no benchmark is called {name!r}; there are: {', '.join(NAMES)}", file=sys.stderr)
         return 2

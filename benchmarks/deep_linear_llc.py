@@ -167,6 +167,8 @@ def judge(measured: dict[str, Any]) -> Verdict:
     if them:
         text = f"devinterp's median {them[0]:.1%}, {them[1]:.0%} within 15% (ours no worse)"
         checks.append((text, middle <= them[0] and share >= them[1]))
+    else:
+        checks.append(("devinterp not installed: `make peers`", False))
     return verdict_of(checks)
 
 

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import torch
 
 from benchmarks.machine import machine, versions
+from samplers.errors import InputError
 from slt.files import written_whole
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Kept:
         self.path = path
         self.before = before  # what the output file held before this run, or None
         self.seconds = 0.0  # that the items used took in earlier runs
-        self._items: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path and path.exists() else {}
+        self._items: dict[str, dict[str, Any]] = read(path) if path and path.exists() else {}
         self._used: set[str] = set()
 
     def add(self, key: str, value: Any, seconds: float) -> None:
@@ -172,8 +173,17 @@ def measured_of(path: Path) -> Any:
     """The measurements in a result file; the whole content of one from before results had a common form."""
     if not path.exists():
         return None
-    content = json.loads(path.read_text())
+    content = read(path)
     return content.get("measured", content)
+
+
+def read(path: Path) -> Any:
+    """A JSON file; InputError where it is none."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        said = str(error).splitlines()[0]
+        raise InputError(f"{path} cannot be read ({said}): delete it, or start over with --fresh") from None
 
 
 def measure(name: str, options: argparse.Namespace, command: str, kept: Kept) -> dict[str, Any]:
@@ -215,7 +225,7 @@ def write(result: dict[str, Any], path: Path) -> None:
 
 def redrawn(name: str, path: Path) -> dict[str, Any]:
     """A stored result, judged again. One from before results had a common form comes without time and machine."""
-    result = json.loads(path.read_text())
+    result = read(path)
     if "measured" not in result:
         measured = {key: value for key, value in result.items() if key not in ("command", "table")}
         unknown = {"seconds": None, "machine": None, "versions": None}
@@ -243,6 +253,8 @@ def execute(name: str, arguments: Sequence[str]) -> dict[str, Any]:
         result = redrawn(name, path)
         write(result, path)
         return result
+    if path and path.is_dir():
+        raise InputError(f"--output {path} is a folder: name a file, such as {path / name}.json")
     partial = path and path.with_suffix(".partial.json")
     if partial and options.fresh:
         partial.unlink(missing_ok=True)

@@ -30,8 +30,9 @@ make benchmarks                            # all of them, hours, then this page
 ```
 
 `--quick` goes through the same motions on tiny settings in seconds and writes nothing; the tests do that with each.
-A run that is killed and started again goes on with what it had finished. Set `OMP_NUM_THREADS=1` for the conditions of
-the figures. Times are those of the machine named under each benchmark: compare ratios, not seconds.
+A run that is killed and started again goes on with what it had finished. `rlct_accuracy`, `time_to_accuracy` and
+`peer_accuracy` also keep what the stored result holds; `--fresh` measures everything anew. Set `OMP_NUM_THREADS=1` for
+the conditions of the figures. Times are those of the machine named under each benchmark: compare ratios, not seconds.
 """
 
 

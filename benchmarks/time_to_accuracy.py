@@ -179,6 +179,8 @@ def judge(measured: dict[str, Any]) -> Verdict:
         times = ratio(row)
         if times is not None:
             checks.append((f"{times:.0f} times faster ({row['faster']:.0f})", times >= row["faster"]))
+    if measured.get("peer_missing"):
+        checks.append((measured["peer_missing"], False))
     large = measured["deep_linear"]
     if large:
         checks.append((f"deep linear network {large['seconds']:.0f} s (60)", large["seconds"] < 60))
