@@ -48,7 +48,7 @@ ABOUT = About(
     "the same at equal time.",
     criterion="Reproduced if all three hold; partly if some do. Networks of 10³ to 10⁶ weights, most of them below "
     "10⁴: theirs reach 10⁸, whose chains take hours on a CPU.",
-    duration="20 minutes",
+    duration="50 minutes",
 )
 SAMPLES, RADIUS = 10**7, 0.15  # ours
 THEIR_SAMPLES, THEIR_GAMMA, THEIR_STEPS, THEIR_CHAINS = 10**6, 1.0, 2000, 2

@@ -168,8 +168,13 @@ def peer_time(row: dict[str, Any], swept: bool = False) -> tuple[float, int, int
     return median(seconds for seconds, _ in best), len(best), sum(there for _, there in best)
 
 
-def ratio(row: dict[str, Any]) -> float | None:
-    return peer_time(row)[0] / median(one["seconds"] for one in row["ours"]) if row["devinterp"] else None
+def ratio(row: dict[str, Any], swept: bool = False) -> float | None:
+    return peer_time(row, swept)[0] / median(one["seconds"] for one in row["ours"]) if row["devinterp"] else None
+
+
+def _peer_cell(row: dict[str, Any], swept: bool = False) -> str:
+    seconds, number, reached = peer_time(row, swept)
+    return f"{seconds:.1f} ({reached} of {number})"
 
 
 def judge(measured: dict[str, Any]) -> Verdict:
@@ -193,11 +198,7 @@ def tables(measured: dict[str, Any]) -> list[Table]:
         known = row["reference"]
         times, peer, best = ratio(row), "-", "-"
         if row["devinterp"]:
-            seconds, number, reached = peer_time(row)
-            peer = f"{seconds:.1f} ({reached} of {number})"
-            seconds, number, reached = peer_time(row, swept=True)
-            own = median(one["seconds"] for one in row["ours"])
-            best = f"{seconds:.1f} ({reached} of {number}), {seconds / own:.0f}×"
+            peer, best = _peer_cell(row), f"{_peer_cell(row, swept=True)}, {ratio(row, swept=True):.0f}×"
         rows.append((
             row["problem"], f"{row['gamma']:g}", f"{known['llc']:.3f} ± {known['std_error']:.2g}",
             f"{median(one['llc'] for one in row['ours']):.3f}", f"{rms(row):.1%}",

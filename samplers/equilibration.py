@@ -34,7 +34,8 @@ def equilibrate(
     """Particles moved, acceptance by kind of move, and the curvature at the particles where it is known."""
     rates: dict[str, list[float]] = {"rescale": [], "hamiltonian": [], "newton": [], "block": []}
     with_blocks = potential.smooth and potential.dimension >= BLOCKS_FROM
-    curvature, count = None, WITH_BLOCKS if with_blocks else WITHOUT_BLOCKS
+    count = WITH_BLOCKS if with_blocks else WITHOUT_BLOCKS
+    curvature = None
     for spherical in (True, False):
         gaussian = len(rates["newton"]) == 2 and sum(rates["newton"]) >= NEWTON_ENOUGH
         for _ in range(0 if spherical or gaussian else count.block):

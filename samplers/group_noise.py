@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_PARTICLES, _SHARED = 2, 3  # first entry of the spawn key, beside those of `noise`: what the stream is for
+# First entry of the spawn key: what the stream is for. Kernels and their batches, which never run beside particles,
+# count from 0 too.
+_PARTICLES, _SHARED = 2, 3
 
 
 class Draws:

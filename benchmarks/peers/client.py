@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -98,6 +99,20 @@ def features(peer: str, *probes: str) -> dict[str, Any]:
     return json.loads(answer)
 
 
+@contextmanager
+def _killed_after(process: subprocess.Popen[str], seconds: float | None) -> Iterator[None]:
+    """The process is ended if the block takes longer."""
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 class Peer:
     """A peer's process; imports are paid for once."""
 
@@ -124,12 +139,8 @@ class Peer:
         assert self._process.stdout is not None
         self._process.stdin.write(spec.to_json(str(arrays), str(trace)) + "\n")
         self._process.stdin.flush()
-        timer = None if patience is None else threading.Timer(patience, self._process.kill)
-        if timer is not None:
-            timer.start()
-        line = self._process.stdout.readline()
-        if timer is not None:
-            timer.cancel()
+        with _killed_after(self._process, patience):
+            line = self._process.stdout.readline()
         if not line and self._process.wait() == -signal.SIGKILL and patience is not None:
             raise PeerError(f"no answer within {patience:g} s")
         if not line:
