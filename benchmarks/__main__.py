@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 
 from benchmarks import NAMES, page
-from benchmarks.harness import RESULTS, Kept, execute, load, report
+from benchmarks.harness import RESULTS, Kept, execute, load, read, report
 from samplers.errors import InputError
 
 USAGE = """python -m benchmarks --list               what there is, how long each takes
 python -m benchmarks NAME [--quick]       one benchmark; NAME --help has its options
-python -m benchmarks all                  one after the other, hours; run again, it goes on where it was
+python -m benchmarks all                  the page's commands one by one, hours; run again, it goes on where it was
 python -m benchmarks page                 benchmarks/README.md from benchmarks/results/"""
 
 
@@ -23,14 +24,21 @@ def listing() -> str:
     return "\n".join(lines)
 
 
+def recorded(name: str) -> list[str]:
+    """The commands under a benchmark's figure on the page, each without `python -m benchmarks`."""
+    path = RESULTS / f"{name}.json"
+    lines = read(path)["command"].splitlines() if path.exists() else [f"python -m benchmarks {name}"]
+    return [line.removeprefix("python -m benchmarks ") for line in lines]
+
+
 def run_all() -> int:
-    """Every benchmark in a process of its own; one that fails is named and does not stop the others."""
+    """The page made again, every benchmark in a process of its own; one that fails does not stop the others."""
     finished, failed = Kept(RESULTS / "all.partial.json"), []
     for number, name in enumerate(NAMES, 1):
         print(f"[{number}/{len(NAMES)}] {name}, {load(name).ABOUT.duration}", flush=True)
-        command = [sys.executable, "-m", "benchmarks", name]
         try:
-            finished(name, subprocess.check_call, command)
+            for command in recorded(name):
+                finished(command, subprocess.check_call, [sys.executable, "-m", "benchmarks", *shlex.split(command)])
         except subprocess.CalledProcessError as error:
             print(f"{name} FAILED with exit code {error.returncode}; the others go on", flush=True)
             failed.append(name)

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 import slt
-from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
+from benchmarks.harness import About, Kept, Table, Verdict, at_least, verdict_of
 from slt import zoo
 from slt.linearized import gauss_newton_eigenvalues, quadratic_llc
 from slt.llc.estimate import Estimate
@@ -112,7 +112,7 @@ def measure(problem: Problem, runs: int, first_seed: int) -> dict[str, Any]:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--runs", type=int, default=28, help="of each problem")
+    parser.add_argument("--runs", type=at_least(1), default=28, help="of each problem")
 
 
 def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:

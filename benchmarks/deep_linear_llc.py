@@ -49,6 +49,7 @@ ABOUT = About(
     criterion="Reproduced if all three hold; partly if some do. Networks of 10³ to 10⁶ weights, most of them below "
     "10⁴: theirs reach 10⁸, whose chains take hours on a CPU.",
     duration="50 minutes",
+    peers=("devinterp-1",),
 )
 SAMPLES, RADIUS = 10**7, 0.15  # ours
 THEIR_SAMPLES, THEIR_GAMMA, THEIR_STEPS, THEIR_CHAINS = 10**6, 1.0, 2000, 2

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 import slt
-from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
+from benchmarks.harness import About, Kept, Table, Verdict, at_least, verdict_of
 from slt import zoo
 from slt.free_energies.estimate import FreeEnergyEstimate
 from slt.free_energies.local import free_energy_of_potential
@@ -37,7 +37,7 @@ ABOUT = About(
     "errors.",
     criterion="Reproduced if both hold and no two methods contradict each other in any run; partly if some of "
     "these hold.",
-    duration="10 minutes",
+    duration="15 minutes",
 )
 SAMPLES = 100_000
 POTENTIALS = (
@@ -137,7 +137,7 @@ def linearized_digits(seeds: range) -> Row:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=at_least(1), default=3)
     parser.add_argument("--network", action="store_true", help="the linearized digits network too, one seed: minutes")
 
 

@@ -48,7 +48,7 @@ class About:
     target: str  # in words and numbers
     criterion: str  # when the verdict is `reproduced`; when `partly`
     duration: str  # of a whole run on one CPU core
-    packages: tuple[str, ...] = ()  # beyond the toolkit's own, whose versions belong to the result
+    peers: tuple[str, ...] = ()  # of benchmarks.peers.client, whose versions belong to the result
 
 
 @dataclass(frozen=True)
@@ -154,14 +154,25 @@ def drawing(benchmark: Benchmark) -> Callable[[dict[str, Any]], Figure] | None:
     return getattr(benchmark, "draw", None)
 
 
+def at_least(least: int) -> Callable[[str], int]:
+    """For argparse: a whole number from there on."""
+
+    def whole(text: str) -> int:
+        if not text.strip().removeprefix("-").isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} on, got {text!r}")
+        return int(text)
+
+    return whole
+
+
 def parser_of(name: str) -> argparse.ArgumentParser:
     """Options that every benchmark has, and the benchmark's own."""
     benchmark = load(name)
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks {name}", description=benchmark.ABOUT.title)
     parser.add_argument("--quick", action="store_true", help="tiny settings, seconds; written only where --output says")
     parser.add_argument("--output", type=Path, help=f"default: benchmarks/results/{name}.json; the figure beside it")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1, help="of torch; 1 is what the figures are made with")
+    parser.add_argument("--seed", type=at_least(0), default=0)
+    parser.add_argument("--threads", type=at_least(1), default=1, help="of torch; 1 is what the figures are made with")
     parser.add_argument("--fresh", action="store_true", help="start over: forget what an interrupted run has finished")
     parser.add_argument("--redraw", action="store_true", help="verdict and figure again from the result; runs nothing")
     if hasattr(benchmark, "add_options"):
@@ -198,7 +209,7 @@ def measure(name: str, options: argparse.Namespace, command: str, kept: Kept) ->
         "seed": options.seed,
         "seconds": time.monotonic() - started + kept.seconds,
         "machine": machine(),
-        "versions": versions(benchmark.ABOUT.packages),
+        "versions": versions(benchmark.ABOUT.peers),
         **judged(benchmark, measured),
     }
 

@@ -37,7 +37,7 @@ ABOUT = About(
     target="Within 2% of the closed form at every width; plain SGLD within 2% of the closed form that has its step in.",
     criterion="Reproduced if every estimate is within 2% (within three standard errors where one is above 0.7%, as in "
     "the short runs of NUTS); partly if all of one kind are.",
-    duration="10 minutes",
+    duration="30 minutes",
 )
 SAMPLES = 400
 WIDTHS = (4, 16, 64)

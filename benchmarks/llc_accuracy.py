@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 import slt
-from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
+from benchmarks.harness import About, Kept, Table, Verdict, at_least, verdict_of
 from benchmarks.llc_networks import DIGITS_STEPS, trained
 from slt import zoo
 from slt.linearized import Linearized, gauss_newton_eigenvalues, quadratic_llc
@@ -121,7 +121,7 @@ def reference(problem: Problem, like: dict[str, Any], longer: int) -> dict[str, 
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=at_least(1), default=2)
 
 
 def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+import sys
+from importlib.metadata import distributions
 from pathlib import Path
+
+from benchmarks.peers.client import PEERS, ROOT
 
 OWN = ("slt-toolkit", "torch", "numpy")
 
@@ -29,12 +32,15 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def versions(packages: tuple[str, ...] = ()) -> dict[str, str | None]:
-    """Of the toolkit, torch, numpy and `packages`; None where one is not installed."""
-    found: dict[str, str | None] = {}
-    for name in (*OWN, *packages):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
+def versions(peers: tuple[str, ...] = ()) -> dict[str, str | None]:
+    """Of the toolkit, torch, numpy, and of the peers in their own environments; None where one is not installed."""
+    found = {name: _version(name, sys.path) for name in OWN}
+    for peer in peers:
+        environment, _, package = PEERS[peer]
+        found[peer] = _version(package, [str(path) for path in (ROOT / environment).glob("lib/python*/site-packages")])
     return found
+
+
+def _version(package: str, path: list[str]) -> str | None:
+    found = next(iter(distributions(name=package, path=path)), None)
+    return found.version if found else None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import slt
-from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
+from benchmarks.harness import About, Kept, Table, Verdict, at_least, verdict_of
 from benchmarks.peers.models import mlp
 from samplers.engine import ModuleLoss
 from samplers.sgld import SGLD
@@ -35,7 +35,7 @@ ABOUT = About(
     source="docs/samplers.md",
     target="At most (3·chains + 4) × parameter bytes + activations of one piece, on 9.8 million weights (Linux).",
     criterion="Reproduced if it holds for every number of chains; partly if for some.",
-    duration="1 minute",
+    duration="4 minutes",
 )
 WIDTH, INPUTS, SAMPLES, BATCH, STEPS = 2200, 32, 256, 16, 4  # 32-2200-2200-2200-10: 9.8 million weights
 QUICK_WIDTH = 300
@@ -98,7 +98,7 @@ def in_its_own_process(chains: int, width: int) -> dict[str, Any]:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--chains", type=int, nargs="+", default=CHAINS)
+    parser.add_argument("--chains", type=at_least(1), nargs="+", default=CHAINS)
 
 
 def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:

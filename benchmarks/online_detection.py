@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
+from benchmarks.harness import About, Kept, Table, Verdict, at_least, verdict_of
 from benchmarks.transition_series import FAMILIES, Series, make
 from slt.series.bell import LOOKS, Bell
 from slt.trajectory import Trajectory
 from slt.transitions.detection import LEAST, Transition, find_transitions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MARGIN = 3.0  # checkpoints
 RULES = (1, 2, 3, 4, 5)  # looks in a row
@@ -131,8 +134,10 @@ def rule(needed: int) -> str:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--series", type=int, default=20, help="of each of the families; of constant ones, twice that")
-    parser.add_argument("--replicates", type=int, default=1, help="of the bootstrap at each look")
+    parser.add_argument(
+        "--series", type=at_least(1), default=20, help="of each of the families; of constant ones, twice that"
+    )
+    parser.add_argument("--replicates", type=at_least(1), default=1, help="of the bootstrap at each look")
 
 
 def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
@@ -172,3 +177,30 @@ def tables(measured: dict[str, Any]) -> list[Table]:
         in_use = ", the rule in use" if name == measured["used"] else ""
         found.append(Table(header, rows, f"Rung after {name}{in_use}. Delays in checkpoints from the true beginning."))
     return found
+
+
+def draw(measured: dict[str, Any]) -> Figure:
+    """By looks in a row: what is rung, after how long, and false alarms."""
+    from benchmarks import figures
+
+    figure, axes = figures.new(3, width=3.4, height=3.2)
+    rules, used = measured["rules"], list(measured["rules"]).index(measured["used"])
+    needed = range(1, len(rules) + 1)
+    for family in next(iter(rules.values())):
+        rows = [found[family] for found in rules.values()]
+        if family != "constant":
+            axes[0].plot(needed, [100 * row["rung"] for row in rows], "o-", ms=4, label=family)
+            axes[1].plot(needed, [row["delay"]["median"] for row in rows], "o-", ms=4, label=family)
+        else:  # in the colour that comes after those of the others
+            axes[2].plot([], [])
+        axes[2].plot(needed, [row["false_alarms_per_series"] for row in rows], "o-", ms=4, label=family)
+    axes[0].axhline(100 * WANTED, color="gray", linewidth=0.8, linestyle="--")
+    axes[2].axhline(ALARMS, color="gray", linewidth=0.8, linestyle="--")
+    axes[0].set(ylabel="transitions rung, %")
+    axes[1].set(ylabel="median delay, checkpoints", ylim=(0, None))
+    axes[2].set(ylabel="false alarms per series", ylim=(0, None))
+    for axis in axes:
+        axis.axvline(used + 1, color="gray", linewidth=6, alpha=0.2)
+        axis.set(xlabel="looks in a row (shaded: in use)", xticks=list(needed))
+    axes[2].legend(fontsize=7)
+    return figure

@@ -26,7 +26,7 @@ source .venv/bin/activate
 python -m benchmarks --list                # what there is, how long each takes
 python -m benchmarks polynomial_networks   # one of them: table and verdict here, the rest in benchmarks/results/
 make peers                                 # once, for comparisons: other libraries in environments of their own
-make benchmarks                            # all of them, hours, then this page
+make benchmarks                            # the commands below one after the other, hours, then this page
 ```
 
 `--quick` goes through the same motions on tiny settings in seconds and writes nothing; the tests do that with each.

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import slt
-from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
+from benchmarks.harness import About, Kept, Table, Verdict, at_least, verdict_of
 from benchmarks.peer_problems import PeerProblem, problems, small
 from benchmarks.peers.client import Answer, Peer, PeerError, missing
 from benchmarks.peers.spec import Spec
@@ -50,7 +50,7 @@ ABOUT = About(
     criterion="Reproduced if that holds on every model, devinterp's time being a lower bound where it never comes "
     "within 5%; partly if on some.",
     duration="80 minutes",
-    packages=("devinterp", "canonical-interp", "pyro-ppl"),
+    peers=("devinterp-1", "devinterp-2", "canonical", "pyro"),
 )
 PEERS = {
     "devinterp-1": "devinterp 1.3.2", "devinterp-2": "devinterp 2.0.1", "canonical": "canonical-interp", "pyro": "NUTS"
@@ -137,7 +137,7 @@ def theirs(
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seeds", type=int, default=4, help="of our own estimates")
+    parser.add_argument("--seeds", type=at_least(1), default=4, help="of our own estimates")
     parser.add_argument("--models", help="names, separated by commas; default: all")
     parser.add_argument("--peer-seconds", type=float, default=40.0, help="at most, of each run of a peer")
 

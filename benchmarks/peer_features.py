@@ -6,11 +6,14 @@ The probes are `benchmarks/peers/features.py`; each library runs them in a proce
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
 from benchmarks.peers.client import OURS, PEERS, features, missing
 from benchmarks.peers.features import PROBES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 QUICK = ("eval_mode", "random_loss", "left_alone", "command_line")
 LONGEST = 180  # characters of evidence shown
@@ -23,6 +26,7 @@ ABOUT = About(
     criterion="Reproduced if every statement holds for this toolkit and every peer of `make peers` was asked; partly "
     "if one of the two.",
     duration="5 minutes",
+    peers=("devinterp-1", "devinterp-2", "canonical", "pyro"),
 )
 
 
@@ -55,9 +59,14 @@ def shortened(text: str) -> str:
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
+def titles_of(measured: dict[str, Any]) -> dict[str, str]:
+    """What each library is called."""
+    return {name: "this toolkit" if name == OURS else found["version"] for name, found in measured["libraries"].items()}
+
+
 def tables(measured: dict[str, Any]) -> list[Table]:
     libraries = measured["libraries"]
-    titles = {name: "this toolkit" if name == OURS else found["version"] for name, found in libraries.items()}
+    titles = titles_of(measured)
     words, evidence = [], []
     for name, statement in measured["probes"].items():
         findings = {library: found["findings"][name] for library, found in libraries.items()}
@@ -72,3 +81,24 @@ def tables(measured: dict[str, Any]) -> list[Table]:
         Table(("the library", *titles.values()), words, caption),
         Table(("the library", "which", "what happened"), evidence),
     ]
+
+
+def draw(measured: dict[str, Any]) -> Figure:
+    """The first table in colours: what holds, what does not, and where the question does not arise."""
+    from matplotlib.colors import ListedColormap
+
+    from benchmarks import figures
+
+    probes, libraries = measured["probes"], measured["libraries"]
+    figure, (axis,) = figures.new(width=9.0, height=1.2 + 0.28 * len(probes))
+    findings = [[found["findings"][name] for found in libraries.values()] for name in probes]
+    shades = [[1 if item["holds"] is None else 2 * item["holds"] for item in line] for line in findings]
+    axis.imshow(shades, cmap=ListedColormap(["#f2b8a8", "#e6e6e6", "#a9d8b8"]), vmin=0, vmax=2, aspect="auto")
+    for row, line in enumerate(findings):
+        for column, item in enumerate(line):
+            axis.text(column, row, item["word"], ha="center", va="center", fontsize=8)
+    axis.grid(False)
+    axis.set_xticks(range(len(libraries)), [title.replace(" ", "\n", 1) for title in titles_of(measured).values()])
+    axis.set_yticks(range(len(probes)), probes.values(), fontsize=8)
+    axis.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    return figure

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
+from benchmarks.harness import About, Kept, Table, Verdict, at_least, verdict_of
 from samplers.errors import InputError
 from slt import zoo
 from slt.rlct.estimation import GAMMA, estimate_rlct
@@ -172,8 +172,8 @@ def summaries(measured: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--volumes", type=int, default=3, help="seeds for which the second route is taken too")
+    parser.add_argument("--seeds", type=at_least(1), default=3)
+    parser.add_argument("--volumes", type=at_least(0), default=3, help="seeds for which the second route is taken too")
     parser.add_argument("--models", help="names, separated by commas")
 
 

@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
+from benchmarks.harness import About, Kept, Table, Verdict, at_least, verdict_of
 from samplers.engine import Potential
 from samplers.ladder_warmup import warm_up_ladder
 from samplers.posterior import LocalPosterior
@@ -199,8 +199,8 @@ def crossing(rows: list[dict[str, Any]], name: str) -> tuple[float, float] | Non
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--chains", type=int, default=16)
-    parser.add_argument("--draws", type=int, default=800)
+    parser.add_argument("--chains", type=at_least(1), default=16)
+    parser.add_argument("--draws", type=at_least(1), default=800)
 
 
 def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
+from benchmarks.harness import About, Kept, Table, Verdict, at_least, verdict_of
 from benchmarks.peers import client
 from benchmarks.peers.models import mlp
 from benchmarks.throughput_worker import loss_of, measure_overhead
@@ -39,6 +39,7 @@ ABOUT = About(
     target="At least 30 times devinterp's rate on 330 weights, 2 times on 109k, 1.5 times on a 137k GPT.",
     criterion="Reproduced if every workload reaches its target; partly if some do.",
     duration="15 minutes",
+    peers=("devinterp-2", "canonical"),
 )
 PEER_WORKERS = {
     "devinterp": ("devinterp-2",),
@@ -137,7 +138,7 @@ def limit(name: str) -> dict[str, Any]:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=at_least(1), default=3)
 
 
 def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
@@ -196,7 +197,15 @@ def tables(measured: dict[str, Any]) -> list[Table]:
 def draw(measured: dict[str, Any]) -> Figure:
     from benchmarks import figures
 
-    figure, axes = figures.new(2)
+    figure, (beside, *axes) = figures.new(3)
+    names = [*measured["rates"]]
+    for k, party in enumerate(PARTIES):
+        there = [(i, measured["rates"][name][party]["rate"]) for i, name in enumerate(names)
+                 if party in measured["rates"][name]]  # fmt: skip
+        beside.bar([i + 0.16 * (k - 2) for i, _ in there], [rate for _, rate in there], 0.15, label=party)
+    beside.set_xticks(range(len(names)), names, fontsize=8)
+    beside.set(yscale="log", ylabel="chain-steps per second")
+    beside.legend(fontsize=7)
     panels = (("chains", "chains", "chains (330 weights)"), ("parameters", "dimension", "weights (4 chains)"))
     for axis, (name, key, label) in zip(axes, panels, strict=True):
         points = measured["scaling"][name]

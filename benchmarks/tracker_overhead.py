@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from sklearn.datasets import load_digits
@@ -19,6 +19,9 @@ from torch import nn
 
 import slt
 from benchmarks.harness import About, Kept, Table, Verdict, verdict_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BUDGETS = (0.05, 0.1, 0.3)
 TOLERANCE = 0.02
@@ -124,3 +127,22 @@ def tables(measured: dict[str, Any]) -> list[Table]:
     ]  # fmt: skip
     header = ("where", "budget", "taken", "of it in the loop", "at the worst moment", "estimates", "speed of the loop")
     return [Table(header, rows, "Speed of the loop: its own work's steps per second over those without a tracker.")]
+
+
+def draw(measured: dict[str, Any]) -> Figure:
+    from benchmarks import figures
+
+    figure, axes = figures.new(2, height=3.0)
+    budgets = sorted({row["budget"] for row in measured["rows"]})
+    for where, mark in (("loop", "o"), ("background", "s")):
+        rows = [row for row in measured["rows"] if row["where"] == where]
+        axes[0].plot([100 * row["budget"] for row in rows], [100 * share(row) for row in rows], mark, label=where)
+        axes[1].plot([100 * row["budget"] for row in rows], [row["speed"] for row in rows], mark, label=where)
+    axes[0].errorbar([100 * b for b in budgets], [100 * b for b in budgets], yerr=100 * TOLERANCE, fmt="_", ms=16,
+                     color="gray", capsize=4, label="budget ± 2 points")  # fmt: skip
+    axes[1].axhline(1, color="gray", linewidth=0.8)
+    axes[0].set(xlabel="budget, %", ylabel="taken, % of the training's own time")
+    axes[1].set(xlabel="budget, %", ylabel="the loop's own speed, 1: untracked", ylim=(0, 1.1))
+    for axis in axes:
+        axis.legend(fontsize=8)
+    return figure

@@ -8,7 +8,7 @@ from argparse import Namespace
 import pytest
 import torch
 
-from benchmarks import NAMES, page
+from benchmarks import NAMES, machine, page
 from benchmarks import __main__ as command
 from benchmarks.harness import (
     KEYS,
@@ -175,6 +175,34 @@ def test_all_goes_on_after_a_failing_one_and_is_resumed(monkeypatch, tmp_path, c
     assert command.run_all() == 0
     assert asked == [*NAMES, NAMES[1]]
     assert not list(tmp_path.iterdir())
+
+
+def test_all_runs_what_the_page_says(monkeypatch, tmp_path):
+    lines = "python -m benchmarks memory --chains 1 2\npython -m benchmarks memory --seed 3"
+    (tmp_path / "memory.json").write_text(json.dumps({"command": lines}))
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
+    assert command.recorded("memory") == ["memory --chains 1 2", "memory --seed 3"]
+    assert command.recorded("coverage") == ["coverage"]
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [("--seed=-1", "from 0 on, got '-1'"), ("--threads=0", "from 1 on"), ("--rounds=x", "from 1 on, got 'x'")],
+)
+def test_counts_that_are_none(option, said, capsys):
+    with pytest.raises(SystemExit):
+        execute("throughput", ["--quick", option])
+    assert said in capsys.readouterr().err
+
+
+def test_versions_are_those_of_the_peers_environments(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    installed = tmp_path / ".venv-peers/lib/python3.11/site-packages/pyro_ppl-9.8.7.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: pyro-ppl\nVersion: 9.8.7\n")
+    found = machine.versions(("pyro", "devinterp-1"))
+    assert found["torch"] == torch.__version__
+    assert (found["pyro"], found["devinterp-1"]) == ("9.8.7", None)
 
 
 def test_command_line(monkeypatch, capsys):

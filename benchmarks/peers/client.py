@@ -28,21 +28,21 @@ from torch import Tensor
 from benchmarks.peers.spec import Spec
 
 ROOT = Path(__file__).parents[2]
-# Peer -> environment and worker module. devinterp 1.3.2 takes any model, 2.0.1 language models only; they exclude
-# each other.
+# Peer -> environment, worker module and package. devinterp 1.3.2 takes any model, 2.0.1 language models only; they
+# exclude each other.
 PEERS = {
-    "devinterp-1": (".venv-devinterp-1", "devinterp_1"),
-    "devinterp-2": (".venv-peers", "devinterp_2"),
-    "canonical": (".venv-peers", "canonical"),
-    "pyro": (".venv-peers", "pyro_nuts"),
+    "devinterp-1": (".venv-devinterp-1", "devinterp_1", "devinterp"),
+    "devinterp-2": (".venv-peers", "devinterp_2", "devinterp"),
+    "canonical": (".venv-peers", "canonical", "canonical-interp"),
+    "pyro": (".venv-peers", "pyro_nuts", "pyro-ppl"),
 }
 OURS = "ours"  # this toolkit, asked as a peer is, in the environment that asks
 
 
 def missing(peer: str) -> str | None:
     """Why a peer cannot be run, or None where it can."""
-    environment, _ = PEERS[peer]
-    there = (ROOT / environment / "bin" / "python").exists()
+    environment, *_ = PEERS[peer]
+    there = (ROOT / environment / ".installed").exists()  # the last thing that `make peers` writes
     return None if there else f"{peer} is not installed (no {environment}): `make peers`"
 
 
@@ -51,7 +51,7 @@ def start(peer: str, *arguments: str, threads: int = 1) -> subprocess.Popen[str]
     if peer == OURS:
         python, module = sys.executable, "toolkit"
     else:
-        environment, module = PEERS[peer]
+        environment, module, _ = PEERS[peer]
         python = str(ROOT / environment / "bin" / "python")
     command = [python, "-m", "benchmarks.peers.worker", module, *arguments]
     settings = {**os.environ, "OMP_NUM_THREADS": str(threads)}
