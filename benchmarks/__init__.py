@@ -8,6 +8,7 @@ NAMES: tuple[str, ...] = (
     "coverage",
     "linear_regime",
     "free_energy",
+    "generalization",
     "rlct_accuracy",
     "polynomial_networks",
     "basin_volume",

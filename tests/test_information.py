@@ -1,7 +1,5 @@
 """WAIC and its parts: against ArviZ, against closed forms, and the relations of λ and ν to the errors of learning."""
 
-import math
-
 import arviz as az
 import numpy as np
 import pytest
@@ -9,6 +7,7 @@ import torch
 from torch import nn
 
 import slt
+from benchmarks import generalization
 from slt.diagnostics import summarize_mean
 from slt.free_energies.information import information
 
@@ -45,76 +44,17 @@ def test_errors_are_those_of_independent_repetitions():
         assert 0.7 < said / values.std() < 1.5, name
 
 
-class Replicates:
-    """Many data sets of size n from y = ε ~ N(0, 1), a model f(x, w) with f = 0 the truth, exact posterior draws.
-
-    Losses are ½(y - f)² with the constant left out. G is integrated over y exactly: the predictive density's loss by
-    Gauss-Hermite quadrature at each x of a fixed grid of inputs, which are also those of the data.
-    """
-
-    n, draws = 100, 200
-
-    def __init__(self, seed: int, beta: float):
-        self.generator, self.beta = np.random.default_rng(seed), beta
-        self.x = np.linspace(-1, 1, self.n)
-        nodes, weights = np.polynomial.hermite_e.hermegauss(12)
-        self.nodes, self.weights = nodes, weights / weights.sum()
-
-    def one(self, sample) -> tuple[float, float, float, float]:
-        """n (G - L0), n (T - L_n(w0)), ν, n (WAIC - L_n(w0)) of one data set; `sample(y)` gives f (draws, n)."""
-        y = self.generator.normal(size=self.n)
-        f = sample(y)
-        result = information(0.5 * (y - f).reshape(2, -1, self.n) ** 2, self.beta)
-        at_truth = float((0.5 * y**2).mean())
-        # -log E_w exp(-½ (y - f)²) over y ~ N(0, 1) at every x, less the loss ½ y² of the truth
-        exponent = self.nodes[:, None, None] * f - 0.5 * f**2  # (nodes, draws, n)
-        top = exponent.max(1, keepdims=True)
-        log_mean = np.log(np.exp(exponent - top).mean(1)) + top[:, 0]
-        generalization = -float((self.weights @ log_mean).mean())
-        return (
-            self.n * generalization,
-            self.n * (result.training_loss - at_truth),
-            result.singular_fluctuation,
-            self.n * (result.waic - at_truth),
-        )
-
-    def regular(self, y: np.ndarray) -> np.ndarray:
-        """f = w·(1, x, x²) with a flat prior: the posterior is the Gaussian around least squares."""
-        features = np.stack([np.ones(self.n), self.x, self.x**2], axis=1)
-        root = np.linalg.inv(np.linalg.cholesky(self.beta * features.T @ features)).T
-        best = np.linalg.lstsq(features, y, rcond=None)[0]
-        w = best + self.generator.normal(size=(self.draws, 3)) @ root.T
-        return w @ features.T
-
-    def singular(self, y: np.ndarray) -> np.ndarray:
-        """f = a² x (K of order a⁴: λ = ¼, m = 1), prior flat: drawn from the density of a on a fine grid."""
-        grid = np.linspace(-3, 3, 3001)
-        f = grid[:, None] ** 2 * self.x
-        log_density = -0.5 * self.beta * ((y - f) ** 2).sum(1)
-        probability = np.exp(log_density - log_density.max())
-        return f[self.generator.choice(len(grid), self.draws, p=probability / probability.sum())]
-
-
 @pytest.mark.parametrize(
     ("model", "llc", "beta"), [("regular", 1.5, 1.0), ("singular", 0.25, 1.0), ("singular", 0.25, 0.5)]
 )
 def test_lambda_and_nu_give_the_errors_of_learning(model, llc, beta):
     """E[n (G - L0)] = (λ - ν)/β + ν, E[n (T - L0)] = (λ - ν)/β - ν, E[WAIC] = E[G] (Watanabe 2009, 2010)."""
-    replicates = Replicates(0, beta)
-    g, t, nu, waic = np.array([replicates.one(getattr(replicates, model)) for _ in range(300)]).T
-
-    def z(values: np.ndarray) -> float:
-        """Standard errors from 0, beyond terms of the next order in 1/n (and 1/draws), n = 100."""
-        return max(0.0, abs(values.mean()) - 0.03 * llc) / (values.std() / math.sqrt(len(values)))
-
-    assert z(g - (llc - nu) / beta - nu) < 4
-    assert z(t - (llc - nu) / beta + nu) < 4
-    assert z(g - waic) < 4
-    total = g + t - 2 * (llc - nu) / beta  # the noise of the data set cancels, which makes this the sharp one
-    assert z(total) < 4
-    assert total.std() / math.sqrt(300) < 0.1 * llc
+    found = generalization.case(model, llc, beta, sets=300, n=100, draws=200, seed=0)
+    assert max(generalization.z_scores(found).values()) < 4
+    assert found["relations"]["G + T"][1] < 0.1 * llc  # sharp enough to tell
+    nu, error = found["fluctuation"]
     if model == "singular":
-        assert abs(nu.mean() - llc) > 4 * nu.std() / math.sqrt(300)  # ν is another number than λ
+        assert abs(nu - llc) > 4 * error  # ν is another number than λ
 
 
 def linear(n: int = 300, d: int = 3):
