@@ -6,7 +6,7 @@ Architectures: 2 to 4 layers, random widths, rank and number of weights: a hundr
 dimension: there λ is half its codimension, Aoyagi's λ, and m is 1.
 
 β = 1/log n throughout. Ours: n = 10⁷ and a γ whose localizing Gaussian reaches 15% of |w*|, HMC, four chains of at most
-1,500 gradients, above 5,000 weights two of at most 4,000. devinterp 1.3.2: its authors' γ = 1 and n = 10⁶, SGLD from
+1,500 gradients, above 3,000 weights two of at most 4,000. devinterp 1.3.2: its authors' γ = 1 and n = 10⁶, SGLD from
 w*, all of the loss in every step (on H_0 whitened inputs the mean loss is the population's), in steps of a fixed share
 of the stability limit at w*, found from the Hessian for it: the best share of a sweep. Its two chains make 2,000 steps,
 which takes about as long as our estimate; the authors' make 5·10⁴ and more, so that this compares errors at equal time,
@@ -57,7 +57,7 @@ THEIR_STEP, STEPS_SWEPT, SWEPT = 0.2, (0.05, 0.1, 0.4, 0.8), 20  # of the stabil
 ARCHITECTURES = 100
 FEWEST, RANGE = 1000, 12  # weights: from FEWEST to RANGE times as many
 LARGE = (30_000, 100_000, 300_000, 1_000_000)  # weights of single networks
-LONG = 5000  # weights above which few long chains are better than many short ones: the way from w* is far
+LONG = 3000  # weights above which few long chains are better than many short ones: the way from w* is far
 CHAINS_AND_STEPS, LONG_CHAINS_AND_STEPS = (4, 1500), (2, 4000)
 HESSIAN_LIMIT = 1100  # weights up to which the Hessian is formed
 MEDIAN, WITHIN, SHARE = 0.05, 0.15, 0.95

@@ -37,7 +37,7 @@ ABOUT = About(
     "alarms per series without a transition.",
     criterion="Reproduced if both hold for the rule in use, partly if one. The bounds are "
     "those of detection in whole series.",
-    duration="20 minutes",
+    duration="10 minutes",
 )
 
 
@@ -135,7 +135,7 @@ def rule(needed: int) -> str:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--series", type=at_least(1), default=20, help="of each of the families; of constant ones, twice that"
+        "--series", type=at_least(1), default=60, help="of each of the families; of constant ones, twice that"
     )
     parser.add_argument("--replicates", type=at_least(1), default=1, help="of the bootstrap at each look")
 

@@ -44,7 +44,7 @@ ABOUT = About(
     "seeds.",
     criterion="Reproduced if all hold, partly if some; the published series is counted where there is a file of it "
     "(--icl).",
-    duration="25 minutes",
+    duration="10 minutes",
 )
 PUBLISHED = Path(__file__).parent / "data" / "icl_linear_regression_llc.csv"
 STAGE_ENDS = (1e3, 4e4, 1.26e5, 3.2e5)
