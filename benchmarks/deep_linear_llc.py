@@ -6,11 +6,12 @@ Architectures: 2 to 4 layers, random widths, rank and number of weights: a hundr
 dimension: there λ is half its codimension, Aoyagi's λ, and m is 1.
 
 β = 1/log n throughout. Ours: n = 10⁷ and a γ whose localizing Gaussian reaches 15% of |w*|, HMC, four chains of at most
-1,500 gradients, above 3,000 weights two of at most 4,000. devinterp 1.3.2: its authors' γ = 1 and n = 10⁶, SGLD from
-w*, all of the loss in every step (on H_0 whitened inputs the mean loss is the population's), in steps of a fixed share
-of the stability limit at w*, found from the Hessian for it: the best share of a sweep. Its two chains make 2,000 steps,
-which takes about as long as our estimate; the authors' make 5·10⁴ and more, so that this compares errors at equal time,
-not the best that SGLD can do.
+1,500 gradients, above 3,000 weights 4,000, and above 20,000 two such chains. devinterp 1.3.2: its authors' γ = 1 and
+n = 10⁶, SGLD from w*, all of the loss in every step (on H_0 whitened inputs the mean loss is the population's), in
+steps of a fixed share of the stability limit at w*, found from the Hessian for it: the best share of a sweep. Its two
+chains make 2,000 steps, which takes about as long as our estimate of networks below 3,000 weights, the larger take us
+longer; the authors' make 5·10⁴ and more, so that this compares errors at nearly equal time, not the best that SGLD can
+do.
 γ = 1 puts the localizer √d from w*, where these networks have curvatures thousands of times that at w*: a chain of any
 sampler that gets there answers for another place, and short chains from w* have not been there.
 
@@ -57,8 +58,8 @@ THEIR_STEP, STEPS_SWEPT, SWEPT = 0.2, (0.05, 0.1, 0.4, 0.8), 20  # of the stabil
 ARCHITECTURES = 100
 FEWEST, RANGE = 1000, 12  # weights: from FEWEST to RANGE times as many
 LARGE = (30_000, 100_000, 300_000, 1_000_000)  # weights of single networks
-LONG = 3000  # weights above which few long chains are better than many short ones: the way from w* is far
-CHAINS_AND_STEPS, LONG_CHAINS_AND_STEPS = (4, 1500), (2, 4000)
+# Weights above which there are so many chains of so many gradients: the larger, the farther the way from the localizer.
+CHAINS_AND_STEPS = {0: (4, 1500), 3_000: (4, 4000), 20_000: (2, 4000)}
 HESSIAN_LIMIT = 1100  # weights up to which the Hessian is formed
 MEDIAN, WITHIN, SHARE = 0.05, 0.15, 0.95
 
@@ -82,7 +83,7 @@ def ours(network: Chain, quick: bool, seed: int) -> dict[str, Any]:
 
 
 def _chains_and_steps(network: Chain) -> tuple[int, int]:
-    return LONG_CHAINS_AND_STEPS if len(network.center) > LONG else CHAINS_AND_STEPS
+    return next(sizes for least, sizes in reversed(CHAINS_AND_STEPS.items()) if len(network.center) > least)
 
 
 def theirs(network: Chain, peer: Peer, quick: bool, seed: int, share: float = THEIR_STEP) -> dict[str, Any]:
