@@ -40,6 +40,7 @@ ABOUT = About(
     criterion="Reproduced if all three hold; partly if some do.",
     duration="2 minutes",
 )
+LEAST_CHECKPOINTS = 25
 MODULUS, EMBEDDING, HIDDEN = 53, 12, 48
 SHARE, RATE, DECAY, STEPS = 0.45, 0.005, 0.5, 4000
 GAMMA, BETA, BATCH, STEP_SIZE = 500.0, 1.0, 64, 3e-5
@@ -176,6 +177,7 @@ def judge(measured: dict[str, Any]) -> Verdict:
                 f"difference and shift agree at {agree} of {len(found)} checkpoints (90%)",
                 bool(found) and agree >= 0.9 * len(found),
             ),
+            (f"{len(rows)} checkpoints (at least {LEAST_CHECKPOINTS})", len(rows) >= LEAST_CHECKPOINTS),
             (f"transition of λ̂: {where}; test accuracy passes 50% at {at and round(at)}", first is not None),
         ]
     )

@@ -48,6 +48,7 @@ class About:
     target: str  # in words and numbers
     criterion: str  # when the verdict is `reproduced`; when `partly`
     duration: str  # of a whole run on one CPU core
+    whole: str | None = None  # options that measure everything, where a result also holds what earlier runs measured
     peers: tuple[str, ...] = ()  # of benchmarks.peers.client, whose versions belong to the result
 
 
@@ -202,6 +203,8 @@ def measure(name: str, options: argparse.Namespace, command: str, kept: Kept) ->
     benchmark, started = load(name), time.monotonic()
     torch.set_num_threads(options.threads)
     measured = plain(benchmark.run(options.quick, options, kept))
+    if benchmark.ABOUT.whole is not None and not options.quick:
+        command = f"python -m benchmarks {name} {benchmark.ABOUT.whole}".rstrip()
     return {
         "name": name,
         "command": command,

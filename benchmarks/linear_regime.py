@@ -199,7 +199,11 @@ def tables(measured: dict[str, Any]) -> list[Table]:
     header = ("what", *(f"width {width['width']}, d = {width['dimension']}" for width in measured["widths"]))
     found = []
     for kind, caption in (
-        ("samplers", "λ̂ by sampler: value ± standard error (relative to the closed form)."),
+        (
+            "samplers",
+            "λ̂ by sampler: value ± standard error (relative to the closed form). Steps are the program's but for "
+            f"{', '.join(BY_HAND)}, whose own are too large or too small for runs of this length.",
+        ),
         ("estimators", "Other estimates, in nats."),
         ("steps", "Plain SGLD on all data without correction, relative to the closed form with its step."),
     ):

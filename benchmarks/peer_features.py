@@ -25,7 +25,7 @@ ABOUT = About(
     target="This toolkit passes every probe, and every peer is asked.",
     criterion="Reproduced if every statement holds for this toolkit and every peer of `make peers` was asked; partly "
     "if one of the two.",
-    duration="5 minutes",
+    duration="4 minutes",
     peers=("devinterp-1", "devinterp-2", "canonical", "pyro"),
 )
 

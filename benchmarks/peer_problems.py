@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from slt.validation import whitened_inputs
 # The zoo's regressions have quadrature; the networks a run 50 times as long, of `benchmarks.llc_accuracy`.
 REGRESSIONS = (("linear-regression-20-ill", 10_000), ("tanh-2", 1_000))
 NETWORKS = ("logistic-regression", "superposition-5-gon", "digits-cnn", "character-transformer")
+LARGER = ("digits-cnn", "character-transformer")
 _LOSSES = {"superposition": ("gaussian", 0.5), "character-transformer": ("next-token", 1.0)}  # |y - f|² is σ² = ½
 STORED = Path(__file__).parent / "results" / "llc_accuracy.json"
 
@@ -28,6 +29,7 @@ class PeerProblem(BothSides):
     """With λ̂ at (nβ, γ) and the error of that."""
 
     known: Callable[[float, float], tuple[float, float]]
+    peer_seconds: float = field(default=20.0, kw_only=True)  # about, of each run of a peer
 
 
 def regression(name: str, n: int) -> PeerProblem:
@@ -51,7 +53,7 @@ def network(name: str) -> PeerProblem:
     loss, noise_variance = _LOSSES.get(built.model, ("cross-entropy", 1.0))
     return PeerProblem(
         name, built.model, built.arguments(), module.state_dict(), built.data(), partial(_stored, name), loss=loss,
-        noise_variance=noise_variance,
+        noise_variance=noise_variance, peer_seconds=60.0 if name in LARGER else 20.0,
     )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ ABOUT = About(
     "three of quadrature and of direct sampling; the gain of mass over the generic function as (log t + c)^(m-1).",
     criterion="Reproduced if all hold, the exponent of log t + c within 15% of m - 1, direct sampling where at least "
     "100 draws hit the function; partly if some do.",
-    duration="5 minutes",
+    duration="2 minutes",
 )
 SIZES = list(FIFTEEN_PARAMETER_MACHINE)
 EXACT = {1e2: 1.288, 1e3: 1.514, 1e4: 1.679, 1e6: 1.893, 1e9: 2.068}  # E[tK], truth zero

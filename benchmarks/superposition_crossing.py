@@ -50,7 +50,7 @@ ABOUT = About(
     criterion="Reproduced if the routes agree, the formula vanishes at 601 ± 1 and the sampled crossing under our "
     "prior "
     "N(0, I) lies in 600 to 700; partly if some of these hold.",
-    duration="25 minutes",
+    duration="15 minutes",
 )
 COLUMNS = 6
 GAMMA = 1.0
@@ -229,6 +229,10 @@ def judge(measured: dict[str, Any]) -> Verdict:
         route = "free energies" if name == "log_odds" else name
         n, error = found or (math.nan, math.nan)
         checks.append((f"crossing by {route} at n = {n:.0f} ± {error:.0f} ({low} to {high})", low <= n <= high))
+    pair = [found for found in measured["crossings"].values() if found]
+    if len(pair) == 2:
+        apart = abs(pair[0][0] - pair[1][0]) / math.hypot(pair[0][1], pair[1][1])
+        checks.append((f"the two crossings {apart:.1f} standard errors apart (below 4)", apart < 4))
     return verdict_of(checks)
 
 

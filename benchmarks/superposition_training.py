@@ -249,7 +249,12 @@ def tables(measured: dict[str, Any]) -> list[Table]:
         cells = (", ".join(loss), ", ".join(llc), str(len(run["matched"])))
         rows.append((str(run["run"]), f"{usable} of {len(run['step'])}", *cells))
     header = ("run", "usable checkpoints", "jumps of the loss (epochs)", "transitions of λ̂ (epochs)", "matched")
-    ahead, found = measured["lead"], [Table(header, rows)]
+    jumped = sum(bool(run["jumps"]) for run in measured["runs"])
+    chosen_so = (
+        f"The first {jumped} runs with a jump of the loss and the first {len(rows) - jumped} without one, "
+        f"of {TRAINED} trained."
+    )
+    ahead, found = measured["lead"], [Table(header, rows, chosen_so)]
     if ahead["pairs"]:
         lines = [
             (name, f"{ahead[key]:.3g}", "{:.3g} to {:.3g}".format(*ahead[f"{key}_interval"]))

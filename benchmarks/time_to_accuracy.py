@@ -1,4 +1,4 @@
-"""Wall time to a number of stated accuracy: `estimate_llc` with nothing set beside devinterp 1.3.2.
+"""Time to a number of stated accuracy: `estimate_llc`, told γ and the accuracy only, beside devinterp 1.3.2.
 
 Both have the same weights, data, nβ and γ, and a single thread. Seconds are those of the processor, so that what else
 the machine is doing does not count.
