@@ -42,7 +42,7 @@ ABOUT = About(
 SAMPLES = 400
 WIDTHS = (4, 16, 64)
 STEPS = (0.2, 0.8, 2.0)  # ε a_max: steps of plain SGLD, as shares of the 4 at which it becomes unstable
-BY_HAND = {"psgld": 1e-3, "adam-sgld": 1e-4, "sgnht": 3e-4}  # the program's steps cost them 10% and more, or too long
+BY_HAND = {"psgld": 1e-3, "adam-sgld": 2e-4, "sgnht": 3e-4}  # the program's steps cost them 10% and more, or too long
 BOUND = 0.02
 
 
