@@ -173,6 +173,6 @@ def draw(measured: dict[str, Any]) -> Figure:
         )  # fmt: skip
     axis.axhline(0, color="gray", linewidth=0.8)
     axis.set_xticks(range(len(names)), names)
-    axis.set(ylabel="measured less predicted, over λ (bars: 2 standard errors)")
+    axis.set(ylabel="measured less predicted, over λ", xlabel="bars: 2 standard errors")
     axis.legend(fontsize=8)
     return figure

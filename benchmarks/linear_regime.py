@@ -242,7 +242,7 @@ def draw(measured: dict[str, Any]) -> Figure:
                          label=f"width {width['width']}")  # fmt: skip
     axes[0].axvspan(-2, 2, color="gray", alpha=0.15)
     axes[0].set_yticks(range(len(names)), reversed(names), fontsize=7)
-    axes[0].set(xlabel="estimate over closed form, % (error bars: standard errors)", xlim=(-10, 10))
+    axes[0].set(xlabel="estimate over closed form, % (error bars: standard errors)")
     axes[0].legend(fontsize=7)
     axes[1].set(xlabel="step of plain SGLD, ε · largest curvature", ylabel="bias of λ̂, % (lines: predicted)")
     axes[1].legend(fontsize=7)

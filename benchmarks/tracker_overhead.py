@@ -144,7 +144,7 @@ def draw(measured: dict[str, Any]) -> Figure:
                      color="gray", capsize=4, label="budget ± 2 points")  # fmt: skip
     axes[1].axhline(1, color="gray", linewidth=0.8)
     axes[0].set(xlabel="budget, %", ylabel="taken, % of the training's own time")
-    axes[1].set(xlabel="budget, %", ylabel="the loop's own speed, 1: untracked", ylim=(0, 1.1))
+    axes[1].set(xlabel="budget, %", ylabel="the loop's own speed, 1: untracked", ylim=(0, None))
     for axis in axes:
         axis.legend(fontsize=8)
     return figure

@@ -185,6 +185,14 @@ def test_all_runs_what_the_page_says(monkeypatch, tmp_path):
     assert command.recorded("coverage") == ["coverage"]
 
 
+def test_a_result_of_several_runs_names_the_command_of_them_all(tmp_path):
+    path = tmp_path / "rlct_accuracy.json"
+    path.write_text(json.dumps({"measured": {"runs": [_run("quadratic-1", 0)]}}))
+    result = execute("rlct_accuracy", ["--models", "quadratic-1", "--seeds", "1", "--output", str(path)])
+    assert result["command"] == "python -m benchmarks rlct_accuracy --seeds 20 --volumes 1"
+    assert result["seconds"] >= 7.0
+
+
 @pytest.mark.parametrize(
     ("option", "said"),
     [("--seed=-1", "from 0 on, got '-1'"), ("--threads=0", "from 1 on"), ("--rounds=x", "from 1 on, got 'x'")],
