@@ -171,10 +171,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
-    count, few, replicates = (3, 1, 5) if quick else (options.series, options.first, options.replicates)
-    result: dict[str, Any] = {"synthetic": synthetic(count, few, replicates, options.seed, kept)}
     if options.icl != PUBLISHED and not options.icl.is_file():
         raise InputError(f"--icl {options.icl}: no such file")
+    count, few, replicates = (3, 1, 5) if quick else (options.series, options.first, options.replicates)
+    result: dict[str, Any] = {"synthetic": synthetic(count, few, replicates, options.seed, kept)}
     if options.icl.is_file() and not quick:
         result["published"] = kept(f"published, {replicates} replicates", published, options.icl, replicates)
     return result
