@@ -20,13 +20,15 @@ from math import sqrt
 
 import numpy as np
 import torch
+from scipy.special import stdtrit
 from torch import Tensor
 
 from samplers.analytic import Tempered
 from samplers.moves import Particles
 from samplers.newton_flow import Flow
 
-_GAIN = 0.3  # of the variance that is left: for less than that the tails of another column are not worth having
+_GAIN = 0.3  # a regression has to leave less of the variance: for less gain its tails are not worth having
+_CHANCE = 0.0027  # that two regressions which are both right contradict each other: three standard errors, if known
 _RANK = 1e-13  # singular values below this, relative to the largest, are rounding
 
 
@@ -68,9 +70,9 @@ def controlled_mean(energy: Tensor, sets: list[Tensor], groups: int) -> Controll
     independent but for the coefficients. Each set is regressed on twice: by least squares where every particle counts
     alike, and for as little as its columns are large. Columns have heavy tails; where large ones cancel, as those of a
     curved set of zeros do, plain least squares sees nothing else, and where norms cross, the flow's owes its mean to
-    few particles. From the plain mean on, a regression of much less variance replaces the one before, unless it
-    contradicts it by three standard errors of their difference: a regression that lacks its rare large columns has
-    little variance too, and the wrong mean.
+    few particles. The result is that of least variance which contradicts none of more variance, nor the plain
+    mean: a regression that lacks its rare large columns has little variance too, and the wrong mean. Two contradict
+    each other where their difference, over the groups, is beyond Student's quantile for `_CHANCE`.
     """
     y = energy.reshape(groups, -1)
     y_mean = y.mean(1)
@@ -82,16 +84,24 @@ def controlled_mean(energy: Tensor, sets: list[Tensor], groups: int) -> Controll
         for weight in (torch.ones_like(y), 1 / (1 + x.square().sum(-1))):
             residual = y - (x @ _coefficients(x, y, weight)[..., None])[..., 0]
             mean = residual.mean(1)
-            found.append((float((residual - mean[:, None]).square().mean()), mean))
+            variance = float((residual - mean[:, None]).square().mean())
+            if variance < _GAIN * raw_variance:
+                found.append((variance, mean))
         x_mean = x.mean(1)
         error = x_mean.std(0) / sqrt(groups)
         violation = max(violation, float((x_mean.mean(0).abs() / error.clamp(min=1e-12)).max()))
-    variance, mean = raw_variance, y_mean
-    for lower, candidate in sorted(found, key=lambda pair: -pair[0]):
-        change = candidate - mean
-        if lower < _GAIN * variance and float(change.mean().abs()) <= 3 * float(change.std()) / sqrt(groups):
-            variance, mean = lower, candidate
+    found = [(raw_variance, y_mean), *sorted(found, key=lambda pair: -pair[0])]
+    while _contradicted(found[-1][1], [mean for _, mean in found[:-1]]):
+        found.pop()
+    variance, mean = found[-1]
     return ControlledMean(mean.numpy(), raw_variance, variance, violation)
+
+
+def _contradicted(mean: Tensor, others: list[Tensor]) -> bool:
+    """Whether the mean (G,) differs from any other one by more than the scatter of their difference over groups."""
+    quantile = float(stdtrit(len(mean) - 1, 1 - _CHANCE / 2))
+    changes = [mean - other for other in others]
+    return any(float(change.mean().abs()) > quantile * float(change.std()) / sqrt(len(mean)) for change in changes)
 
 
 def _finite(columns: Tensor) -> Tensor:
