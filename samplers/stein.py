@@ -28,7 +28,7 @@ from samplers.moves import Particles
 from samplers.newton_flow import Flow
 
 _GAIN = 0.3  # a regression has to leave less of the variance: for less gain its tails are not worth having
-_CHANCE = 0.0027  # that two regressions which are both right contradict each other: three standard errors, if known
+_CHANCE = 1e-4  # that two means which are both right contradict each other: where they do, the noisier one is used
 _RANK = 1e-13  # singular values below this, relative to the largest, are rounding
 
 
