@@ -14,8 +14,7 @@ from slt.rlct.asymptotics import AsymptoticFit, fit_asymptotics, half_height, he
 
 GROUPS = 8
 TAIL_NATS, TAIL_LENGTH = 25.0, 40.0  # how far past half height the ladder goes: λ (L - L_½) and L - L_½
-EXTENSION = 1.6  # of the tail, once, where m > 1 for certain but which is not settled: such a tail is slow
-CERTAIN = 0.01  # probability of m = 1 below which that is so; if m = 1 may be, particles settle it sooner than length
+EXTENSION = 1.6  # of the tail, once, where m is not settled: more of it says more than more particles do
 MIN_STAGES = 8
 MAX_STAGES = 300
 MAX_BATCHES = 4  # times the particles asked for, while m is not settled
@@ -75,8 +74,7 @@ def climb(
     if len(found.stages) < MIN_STAGES or height(found.slopes[1].mean(0)) < ZERO:
         return found
     found.fit = fit_asymptotics(*found.slopes, local.dimension)
-    logarithms = found.fit.probabilities.get(1, 0.0) < CERTAIN
-    if not found.settled and logarithms and found.stopped is None and target is None:
+    if not found.settled and found.stopped is None and target is None:
         _ascend(found, annealing, EXTENSION, target, deadline, say)
         found.fit = fit_asymptotics(*found.slopes, local.dimension)
     lap = time.monotonic() - started
