@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from slt import zoo
+from slt.rlct import asymptotics
 from slt.rlct.asymptotics import fit_asymptotics, half_height, height
 
 GROUPS = 8
@@ -138,3 +139,14 @@ def test_m_is_sharp_where_lambda_is_known():
     assert max(given, key=given.__getitem__) == 11
     assert given[11] > 0.6
     assert fit.probabilities_given(1.0) == {}
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
+def test_correlation_of_neighbours(correlation):
+    """Of 8 groups, whose mean is taken out, at 400 points: the error of a lag-one correlation is about 1/√2800."""
+    groups = noisy(np.linspace(0.5, 1.0, 400), 0.01, 0, correlation)
+    assert asymptotics.correlation(groups) == pytest.approx(correlation, abs=4 / np.sqrt(7 * 400))
+
+
+def test_correlation_of_groups_that_agree_is_zero():
+    assert asymptotics.correlation(np.ones((GROUPS, 10))) == 0.0

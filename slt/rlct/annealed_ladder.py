@@ -10,11 +10,13 @@ import numpy as np
 
 from samplers.analytic import LocalPotential
 from samplers.annealing import MAX_LOG_T, ROUNDING, Annealing, Stage
-from slt.rlct.asymptotics import AsymptoticFit, fit_asymptotics, half_height, height
+from slt.rlct.asymptotics import AsymptoticFit, correlation, fit_asymptotics, half_height, height
 
 GROUPS = 8
 TAIL_NATS, TAIL_LENGTH = 25.0, 40.0  # how far past half height the ladder goes: λ (L - L_½) and L - L_½
 EXTENSION = 1.6  # of the tail, once, where m is not settled: more of it says more than more particles do
+FROZEN = 0.8  # correlation of a group's E[tK] with that of the stage before, above which no move refreshes it any more
+MEMORY = 12  # stages over which that is taken
 MIN_STAGES = 8
 MAX_STAGES = 300
 MAX_BATCHES = 4  # times the particles asked for, while m is not settled
@@ -52,6 +54,11 @@ class Climb:
         return float(min(length / TAIL_LENGTH, length * max(height(curve), ZERO) / TAIL_NATS))
 
     @property
+    def frozen(self) -> bool:
+        """Whether groups no longer mix: further stages would say again what the last ones said."""
+        return correlation(self.slopes[1][:, -MEMORY - 1 :]) > FROZEN
+
+    @property
     def settled(self) -> bool:
         """Whether one m has nearly all of the probability, and λ a small enough error."""
         if self.fit is None:
@@ -70,12 +77,14 @@ def climb(
     started = time.monotonic()
     annealing = Annealing(local, groups=GROUPS, size=size, seed=seed)
     found = Climb()
-    _ascend(found, annealing, 1.0, target, deadline, say)
+    while found.stopped is None and not _arrived(found, annealing, target):
+        _ascend(found, annealing, target, deadline, say)
     if len(found.stages) < MIN_STAGES or height(found.slopes[1].mean(0)) < ZERO:
         return found
     found.fit = fit_asymptotics(*found.slopes, local.dimension)
     if not found.settled and found.stopped is None and target is None:
-        _ascend(found, annealing, EXTENSION, target, deadline, say)
+        while found.stopped is None and found.tail < EXTENSION and not found.frozen:
+            _ascend(found, annealing, target, deadline, say)
         found.fit = fit_asymptotics(*found.slopes, local.dimension)
     lap = time.monotonic() - started
     for batch in range(1, MAX_BATCHES):
@@ -91,19 +100,19 @@ def climb(
     return found
 
 
-def _ascend(
-    found: Climb, annealing: Annealing, length: float, target: float | None, deadline: float | None, say: Report
-) -> None:
-    """Add stages until the tail has that length, or until `target` is reached, or something stops it."""
-    while found.stopped is None and (target is None or annealing.log_t < target):
-        stage = annealing.advance(limit=MAX_LOG_T if target is None else target)
-        found.stopped = _stopped(stage, len(found.stages) + 1, deadline)
-        if found.stopped in ("rounding", "ancestors"):
-            return
+def _arrived(found: Climb, annealing: Annealing, target: float | None) -> bool:
+    if target is not None:
+        return annealing.log_t >= target
+    return len(found.stages) >= MIN_STAGES and found.tail >= 1
+
+
+def _ascend(found: Climb, annealing: Annealing, target: float | None, deadline: float | None, say: Report) -> None:
+    """Add one stage, or what stopped the ladder."""
+    stage = annealing.advance(limit=MAX_LOG_T if target is None else target)
+    found.stopped = _stopped(stage, len(found.stages) + 1, deadline)
+    if found.stopped not in ("rounding", "ancestors"):
         found.stages.append(stage)
         say(f"log t = {stage.log_t:.1f}: E[tK] = {stage.mean.mean():.4f}")
-        if target is None and len(found.stages) >= MIN_STAGES and found.tail >= length:
-            return
 
 
 def _stopped(stage: Stage, count: int, deadline: float | None) -> str | None:

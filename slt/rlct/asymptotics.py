@@ -214,6 +214,13 @@ def _linear_evidence(
     return log_evidence, theta[:, 0], float(inverse[0, 0])
 
 
+def correlation(groups: np.ndarray) -> float:
+    """That of a group's deviation from the mean of all (G, S) with its deviation at the point before."""
+    z = (groups - groups.mean(0)) / np.sqrt(groups.var(0, ddof=1) + 1e-300)
+    norm = sqrt(float((z[:, 1:] ** 2).sum() * (z[:, :-1] ** 2).sum()))
+    return float((z[:, 1:] * z[:, :-1]).sum()) / max(norm, 1e-300)
+
+
 def _noise(groups: np.ndarray, floor: float) -> tuple[np.ndarray, float]:
     """Standard deviation of the mean of the groups at each point (S,), and the correlation of neighbours.
 
@@ -228,10 +235,7 @@ def _noise(groups: np.ndarray, floor: float) -> tuple[np.ndarray, float]:
         near = slice(max(0, i - 3), i + 4)
         local[i] = min(raw[near].mean(), 2 * exp(float(np.median(log_raw[near]))))
     variance = np.maximum(0.5 * (raw + local), floor**2)
-    z = (groups - groups.mean(0)) / np.sqrt(raw + 1e-300)
-    products = (z[:, 1:] * z[:, :-1]).sum()
-    norm = sqrt(float((z[:, 1:] ** 2).sum() * (z[:, :-1] ** 2).sum()))
-    return np.sqrt(variance), float(np.clip(products / max(norm, 1e-300), 0.0, 0.95))
+    return np.sqrt(variance), float(np.clip(correlation(groups), 0.0, 0.95))
 
 
 def _whitening(sd: np.ndarray, correlation: float) -> np.ndarray:
