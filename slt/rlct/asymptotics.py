@@ -31,6 +31,7 @@ _OFFSETS = np.linspace(-2.6, 2.6, 41)  # of c, in prior standard deviations
 _SPREADS = np.array([-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0])  # κ in units of 5 + 1/λ²
 _RATES = np.exp(np.linspace(log(0.1), log(4.0), 12))  # δ in units of λ
 _NEGLIGIBLE = 12.0  # nats
+_AROUND = 6  # points on either side from which a correlation is taken
 
 
 @dataclass(frozen=True)
@@ -221,11 +222,12 @@ def correlation(groups: np.ndarray) -> float:
     return float((z[:, 1:] * z[:, :-1]).sum()) / max(norm, 1e-300)
 
 
-def _noise(groups: np.ndarray, floor: float) -> tuple[np.ndarray, float]:
-    """Standard deviation of the mean of the groups at each point (S,), and the correlation of neighbours.
+def _noise(groups: np.ndarray, floor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Standard deviation of the mean of the groups at each point (S,), and the correlation with the next one (S - 1,).
 
     A handful of groups says little about the variance at one point: it is pooled with that of its neighbours, as
-    if they held as many degrees of freedom again.
+    if they held as many degrees of freedom again. The correlation is that of the points around: it grows down the
+    ladder as moves slow down, and a drift of the last points, taken for independent, would pass for a logarithm.
     """
     count, points = groups.shape
     raw = groups.var(0, ddof=1) / count
@@ -235,14 +237,14 @@ def _noise(groups: np.ndarray, floor: float) -> tuple[np.ndarray, float]:
         near = slice(max(0, i - 3), i + 4)
         local[i] = min(raw[near].mean(), 2 * exp(float(np.median(log_raw[near]))))
     variance = np.maximum(0.5 * (raw + local), floor**2)
-    return np.sqrt(variance), float(np.clip(correlation(groups), 0.0, 0.95))
+    around = [groups[:, max(0, i - _AROUND) : i + _AROUND + 2] for i in range(points - 1)]
+    return np.sqrt(variance), np.clip([correlation(part) for part in around], 0.0, 0.95)
 
 
-def _whitening(sd: np.ndarray, correlation: float) -> np.ndarray:
+def _whitening(sd: np.ndarray, correlations: np.ndarray) -> np.ndarray:
     """W with W Σ Wᵀ = 1 for the covariance of a first-order autoregression, row s using points from s on."""
-    scale = 1 / sqrt(1 - correlation**2)
-    whiten = np.diag(scale / sd)
-    whiten[-1, -1] = 1 / sd[-1]
+    scale = 1 / np.sqrt(1 - correlations**2)
+    whiten = np.diag(np.append(scale, 1.0) / sd)
     index = np.arange(len(sd) - 1)
-    whiten[index, index + 1] = -correlation * scale / sd[1:]
+    whiten[index, index + 1] = -correlations * scale / sd[1:]
     return whiten
