@@ -70,9 +70,9 @@ def controlled_mean(energy: Tensor, sets: list[Tensor], groups: int) -> Controll
     independent but for the coefficients. Each set is regressed on twice: by least squares where every particle counts
     alike, and for as little as its columns are large. Columns have heavy tails; where large ones cancel, as those of a
     curved set of zeros do, plain least squares sees nothing else, and where norms cross, the flow's owes its mean to
-    few particles. The result is that of least variance which contradicts none of more variance, nor the plain
-    mean: a regression that lacks its rare large columns has little variance too, and the wrong mean. Two contradict
-    each other where their difference, over the groups, is beyond Student's quantile for `_CHANCE`.
+    few particles. The result is that of least variance which contradicts neither the plain mean nor any of more
+    variance: a regression that lacks its rare large columns has little variance too, and the wrong mean. Two
+    contradict each other where their difference, over the groups, is beyond Student's quantile for `_CHANCE`.
     """
     y = energy.reshape(groups, -1)
     y_mean = y.mean(1)

@@ -101,6 +101,7 @@ def climb(
 
 
 def _arrived(found: Climb, annealing: Annealing, target: float | None) -> bool:
+    """Whether the ladder is as long as was asked for, or as its tail needs."""
     if target is not None:
         return annealing.log_t >= target
     return len(found.stages) >= MIN_STAGES and found.tail >= 1

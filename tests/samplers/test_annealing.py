@@ -147,6 +147,29 @@ def test_contradicted_control_is_dropped():
     assert shifted.mean.mean() == pytest.approx(1.0, abs=0.1)  # the plain mean; controlled it would be -2
 
 
+@pytest.mark.parametrize(("z", "refused"), [(4.0, False), (12.0, True)])
+def test_control_is_refused_by_students_quantile(z, refused):
+    """A column whose mean is z standard errors from zero: 4 over 8 groups is chance (p = 0.005), 12 is not (6e-6)."""
+    generator = torch.Generator().manual_seed(0)
+    within = torch.randn(8, 200, generator=generator, dtype=torch.float64)
+    between = torch.randn(8, generator=generator, dtype=torch.float64)
+    between = 0.07 * (between - between.mean()) / between.std() + z * 0.07 / math.sqrt(8)
+    column = (within - within.mean(1, keepdim=True) + between[:, None]).reshape(-1, 1)
+    noise = 0.1 * torch.randn(8 * 200, generator=generator, dtype=torch.float64)
+    found = controlled_mean(1 + column[:, 0] + noise, [column], 8)
+    plain = 1 + z * 0.07 / math.sqrt(8)
+    assert found.mean.mean() == pytest.approx(plain if refused else 1.0, abs=4 * 0.1 / math.sqrt(1600))
+
+
+def test_the_best_control_is_taken_that_nothing_contradicts():
+    """tK of variance 1, of which one set of columns leaves 0.2 and the other 0.1."""
+    generator = torch.Generator().manual_seed(0)
+    parts = torch.randn(8 * 400, 3, generator=generator, dtype=torch.float64)
+    parts = parts * torch.tensor([0.8, 0.1, 0.1], dtype=torch.float64).sqrt()
+    for sets in ([parts[:, :1], parts[:, :2]], [parts[:, :2], parts[:, :1]]):
+        assert controlled_mean(1 + parts.sum(1), sets, 8).variance == pytest.approx(0.1, rel=0.1)
+
+
 def split(potential, levels: int) -> tuple[np.ndarray, np.ndarray]:
     splitting = Splitting(potential, groups=8, size=512, seed=0)
     found = [splitting.advance() for _ in range(levels)]
