@@ -41,14 +41,13 @@ def hamiltonian(
 ) -> tuple[Particles, float]:
     """One trajectory of leapfrog steps of random length h, in the metric diag(scale)^-2 (Duane et al. 1987).
 
-    log h ~ N(log(½ √d/|∇U|), 3²): around what the gradient says is the narrowest scale, and spread over decades
-    because points deep inside {tK < 1} have no gradient to speak of. The density of h belongs to the joint target, and
-    so to the Metropolis ratio. Returns the particles and the mean acceptance.
+    log h ~ N(log s, 3²), s the narrowest scale as the gradient tells it (see `_log_step`). The density of h belongs to
+    the joint target, and so to the Metropolis ratio. Returns the particles and the mean acceptance.
     """
-    t, gamma, base = density.t, density.gamma, log(STEP_BASE * sqrt(potential.dimension))
+    t, gamma = density.t, density.gamma
     u, value, gradient = particles
     force = (t * gradient + gamma * u) * scale
-    mean_log_step = base - _log_norm(force, gamma)
+    mean_log_step = _log_step(density, particles, scale)
     log_step = mean_log_step + STEP_SPREAD * draws.normal()
     step = log_step.exp()[:, None]
     velocity = draws.normal(potential.dimension)
@@ -61,9 +60,10 @@ def hamiltonian(
         force = (t * gradient + gamma * u) * scale
         velocity = velocity - 0.5 * step * force
     after = density.log_density(u, value) - 0.5 * velocity.square().sum(-1)
-    after = after - 0.5 * ((log_step - base + _log_norm(force, gamma)) / STEP_SPREAD).square()
+    moved = Particles(u, value, gradient)
+    after = after - 0.5 * ((log_step - _log_step(density, moved, scale)) / STEP_SPREAD).square()
     accept, rate = metropolis(after - before, draws)
-    return choose(accept, Particles(u, value, gradient), particles), rate
+    return choose(accept, moved, particles), rate
 
 
 def rescale(potential: LocalPotential, density: Density, particles: Particles, draws: Draws) -> tuple[Particles, float]:
@@ -99,6 +99,19 @@ def rescale(potential: LocalPotential, density: Density, particles: Particles, d
 def refresh(potential: LocalPotential, particles: Particles) -> Particles:
     """The same particles with their gradients evaluated."""
     return Particles(particles.u, *potential.value_and_grad(particles.u))
+
+
+def _log_step(density: Density, particles: Particles, scale: Tensor | float) -> Tensor:
+    """log(½ √d (1 + log 1/k) / |t∇K/k + γu|), k = min(tK, 1): the middle of the log steps of each particle, (N,).
+
+    Where tK > 1 that is ½ √d/|∇U|. Deep inside {tK < 1} the gradient of a K that grows like a high power vanishes, and
+    would let steps be wider than the walls by as many decades: there 1/|∇ log K| is the scale, and log 1/k the way.
+    """
+    u, value, gradient = particles
+    inside = (density.t * value).clamp(1e-300, 1.0)
+    force = (density.t * gradient / inside[:, None] + density.gamma * u) * scale
+    base = log(STEP_BASE * sqrt(u.shape[1]))
+    return base + (1 - inside.log()).log() - _log_norm(force, density.gamma)
 
 
 def _log_norm(force: Tensor, gamma: float) -> Tensor:
