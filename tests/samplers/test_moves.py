@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from scipy.stats import gamma as gamma_law
 from torch import Tensor
 
 from samplers.analytic import Below, LocalPotential, Tempered
@@ -82,6 +83,26 @@ def test_a_refused_move_changes_nothing():
     particles = Particles(u, *POTENTIAL.value_and_grad(u))
     for name in ("rescale", "hamiltonian", "newton", "blocks"):
         assert torch.equal(move(name, density, particles, Draws(2, range(2), 16)).u, u)
+
+
+def test_leapfrog_steps_fit_a_high_power():
+    """K = u⁶⁰: half of the particles have tK < 1e-18, and no gradient that tells how far the wall is."""
+    t, gamma = math.exp(300), 1e-6  # the localizer is flat to 1e-10 within e^(-300/60)
+    potential = LocalPotential(lambda w: w[..., 0] ** 60, torch.zeros(1), gamma)
+    draws = Draws(8, range(GROUPS), SIZE)
+    level = torch.as_tensor(gamma_law.ppf(draws.uniform().numpy(), 1 / 60)).clamp(min=1e-280)
+    assert 0.4 < float((level < 1e-18).double().mean()) < 0.6
+    u = ((level.log() - 300) / 60).exp()[:, None] * torch.where(draws.uniform(1) < 0.5, -1.0, 1.0)
+    start = Particles(u, *potential.value_and_grad(u))
+    particles, rates = start, []
+    for _ in range(4):
+        particles, rate = hamiltonian(potential, Tempered(t, gamma), particles, draws)
+        rates.append(rate)
+    assert min(rates) > 0.4, "steps as long as the gradient of K says are refused 49 times of 50"
+    change = (particles.u.abs().log() - start.u.abs().log()).reshape(GROUPS, -1).mean(1)
+    energy = (t * (particles.value - start.value)).reshape(GROUPS, -1).mean(1)
+    for by_group in (change, energy):
+        assert abs(float(by_group.mean() / by_group.std())) * math.sqrt(GROUPS) < 4
 
 
 def test_newton_draws_a_gaussian_afresh():
