@@ -5,8 +5,8 @@ The synthetic series of `benchmarks.transitions` are shown one checkpoint at a t
 At each look the transitions are found from what is there, and `slt.series.bell.Bell` says which are rung. A ring is
 true if its transition goes the way of a true one that has begun and comes within MARGIN checkpoints of it; false
 otherwise, and where the same one was rung before. The delay is counted in checkpoints, from the true beginning and from
-the true end. The looks are kept, so that other rules can be held against the same series: rung at once, or after more
-looks in a row.
+the true end. The looks are kept, so that other rules can be held against the same series: rung when found, or when the
+change is so many of its standard errors.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.harness import About, Kept, Table, Verdict, at_least, verdict_of
 from benchmarks.transition_series import FAMILIES, Series, make
-from slt.series.bell import LOOKS, Bell
+from slt.series.bell import CERTAINTY, Bell
 from slt.trajectory import Trajectory
 from slt.transitions.detection import LEAST, Transition, find_transitions
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARGIN = 3.0  # checkpoints
-RULES = (1, 2, 3, 4, 5)  # looks in a row
+RULES = (0.0, 3.0, 4.0, 5.0, 6.0, 8.0)  # standard errors
 WANTED, ALARMS, SHARP = 0.95, 0.05, ("staircase", "ramp", "shoulder")
 ABOUT = About(
     title="Detection of transitions while a series grows",
@@ -79,13 +79,13 @@ def look(series: Series, replicates: int) -> Looks:
     return looks
 
 
-def rings(series: Series, looks: Looks, needed: int) -> dict[str, Any]:
+def rings(series: Series, looks: Looks, certainty: float) -> dict[str, Any]:
     """Delays of the true rings, and the count of the false ones."""
     place = np.arange(len(series.x))
     truth = changes(series)
     rung: set[int] = set()
     after_start, after_end, false = [], [], 0
-    bell = Bell(needed)
+    bell = Bell(certainty)
     for now, found in enumerate(looks):
         for transition in bell.listen(found):
             start, end = np.interp(np.log([transition.start, transition.end]), series.x, place)
@@ -126,11 +126,13 @@ def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
 def family_results(family: list[Series], replicates: int) -> dict[str, dict[str, Any]]:
     """By rule, what the series of a family show."""
     pairs = [(series, look(series, replicates)) for series in family]
-    return {rule(needed): summary([rings(series, looks, needed) for series, looks in pairs]) for needed in RULES}
+    return {
+        rule(certainty): summary([rings(series, looks, certainty) for series, looks in pairs]) for certainty in RULES
+    }
 
 
-def rule(needed: int) -> str:
-    return f"{needed} in a row"
+def rule(certainty: float) -> str:
+    return f"{certainty:g} standard errors"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -147,8 +149,9 @@ def run(quick: bool, options: argparse.Namespace, kept: Kept) -> dict[str, Any]:
         series = [make(family, rng) for _ in range(count * (2 if family == "constant" else 1))]
         key = f"{family}, {len(series)} series, {options.replicates} replicates, seed {options.seed}"
         found[family] = kept(key, family_results, series, options.replicates)
-    by_rule = {rule(needed): {family: found[family][rule(needed)] for family in families} for needed in RULES}
-    return {"rules": by_rule, "used": rule(LOOKS)}
+    names = [rule(certainty) for certainty in RULES]
+    by_rule = {name: {family: found[family][name] for family in families} for name in names}
+    return {"rules": by_rule, "used": rule(CERTAINTY)}
 
 
 def judge(measured: dict[str, Any]) -> Verdict:
@@ -175,17 +178,19 @@ def tables(measured: dict[str, Any]) -> list[Table]:
             rows.append((family, str(row["series"]), share, *delays, f"{row['false_alarms_per_series']:.3f}"))
         header = ("family", "series", "rung", "delay, median", "delay, 90%", "false alarms per series")
         in_use = ", the rule in use" if name == measured["used"] else ""
-        found.append(Table(header, rows, f"Rung after {name}{in_use}. Delays in checkpoints from the true beginning."))
+        found.append(
+            Table(header, rows, f"Rung from {name} on{in_use}. Delays in checkpoints from the true beginning.")
+        )
     return found
 
 
 def draw(measured: dict[str, Any]) -> Figure:
-    """By looks in a row: what is rung, after how long, and false alarms."""
+    """By standard errors: what is rung, after how long, and false alarms."""
     from benchmarks import figures
 
     figure, axes = figures.new(3, width=3.4, height=3.2)
-    rules, used = measured["rules"], list(measured["rules"]).index(measured["used"])
-    needed = range(1, len(rules) + 1)
+    rules = measured["rules"]
+    needed = [float(name.split()[0]) for name in rules]
     for family in next(iter(rules.values())):
         rows = [found[family] for found in rules.values()]
         if family != "constant":
@@ -200,7 +205,7 @@ def draw(measured: dict[str, Any]) -> Figure:
     axes[1].set(ylabel="median delay, checkpoints", ylim=(0, None))
     axes[2].set(ylabel="false alarms per series", ylim=(0, None))
     for axis in axes:
-        axis.axvline(used + 1, color="gray", linewidth=6, alpha=0.2)
-        axis.set(xlabel="looks in a row (shaded: in use)", xticks=list(needed))
+        axis.axvline(float(measured["used"].split()[0]), color="gray", linewidth=6, alpha=0.2)
+        axis.set(xlabel="standard errors asked for (shaded: in use)", xticks=list(needed))
     axes[2].legend(fontsize=7)
     return figure

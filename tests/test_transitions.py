@@ -90,6 +90,21 @@ def test_opposing_staircases():
     assert json.loads(json.dumps(found[0].to_dict()))["kind"] == found[0].kind
 
 
+def test_the_error_of_a_change_is_that_of_the_levels_on_both_sides():
+    truth, share = np.where(STEPS < 1000, 10.0, 20.0), np.mean(STEPS < 1000)
+    expected = 0.5 * math.sqrt((1 / share + 1 / (1 - share)) / len(STEPS))
+    scores, errors = [], []
+    for seed in range(30):
+        llc = truth + 0.5 * np.random.default_rng(seed).standard_normal(len(STEPS))
+        (found,) = slt.find_transitions(series(llc, np.full(len(STEPS), 0.5)), replicates=1)
+        errors.append(found.change_error)
+        scores.append((found.change - 10) / found.change_error)
+    assert np.median(errors) == pytest.approx(expected, rel=0.05)  # the resolution is in it, and makes it 2% larger
+    assert min(errors) > expected  # larger where the scatter has raised the errors, never smaller
+    assert 0.7 < np.sqrt(np.mean(np.square(scores))) < 1.3
+    assert f"llc {found.change:+.3g} ± {found.change_error:.2g} from" in str(found)
+
+
 @pytest.mark.parametrize(("loss_starts", "lead"), [(2500, 3000), (400, -1200)])
 def test_the_lead_has_the_sign_of_what_moves_first(loss_starts, lead):
     x = np.log(STEPS)

@@ -157,7 +157,14 @@ def _transition_table(transitions: list[Transition]) -> str:
         )  # fmt: skip
         turn = "" if item.turn is None else f"{item.turn:.0f}"
         middle = f"{item.middle:.0f} ({low:.0f} to {high:.0f})"
-        cells = [item.kind, f"{item.change:+.3g}", f"{item.start:.0f}", f"{item.end:.0f}", middle, turn]
+        cells = [
+            item.kind,
+            f"{item.change:+.3g} ± {item.change_error:.2g}",
+            f"{item.start:.0f}",
+            f"{item.end:.0f}",
+            middle,
+            turn,
+        ]
         rows.append([*cells, f"{item.confidence:.2f}", lead])
     return f"<h2>Transitions</h2>{_table(columns, rows, 'transitions')}"
 

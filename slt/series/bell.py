@@ -1,53 +1,42 @@
 """Bell: rings once for each transition that shows while a series grows."""
 
-from dataclasses import dataclass
-
 from slt.transitions.detection import Transition
 
-LOOKS = 2  # in a row that have to show a transition before it is rung
-
-
-@dataclass
-class _Known:
-    last: Transition
-    looks: int = 1
-    rung: bool = False
+CERTAINTY = 5.0  # standard errors that a change has to have
 
 
 class Bell:
     """Told what `find_transitions` finds each time a checkpoint was added, it says which transitions are to be rung.
 
-    Each once: one in the same direction that overlaps it, to within the intervals, is the same, moved a little. It is
-    rung when `looks` looks in a row have shown it, because the last points of a series are easily mistaken for the
-    beginning of something.
+    Those whose change is at least `certainty` of its standard errors: a series that is looked at again and again has
+    many occasions to look as if it had moved, so that more is asked than of a whole one. Each is rung once: one in the
+    same direction that overlaps it, to within the intervals, is the same, moved a little.
     """
 
-    def __init__(self, looks: int = LOOKS):
-        self._looks = looks
-        self._known: list[_Known] = []
+    def __init__(self, certainty: float = CERTAINTY):
+        self._certainty = certainty
+        self._rung: list[Transition] = []  # as they were when last found
 
     def listen(self, found: list[Transition]) -> list[Transition]:
         """Those of the transitions found now that have to be rung."""
         pairs = sorted(
-            (abs(transition.middle - known.last.middle), i, j)
+            (abs(transition.middle - rung.middle), i, j)
             for i, transition in enumerate(found)
-            for j, known in enumerate(self._known)
-            if _same(transition, known.last)
+            for j, rung in enumerate(self._rung)
+            if _same(transition, rung)
         )
         partner: dict[int, int] = {}
         for _, i, j in pairs:
             if i not in partner and j not in partner.values():
                 partner[i] = j
-        kept = [known for j, known in enumerate(self._known) if known.rung and j not in partner.values()]
-        ringing = []
-        for i, transition in enumerate(found):
-            before = self._known[partner[i]] if i in partner else None
-            looks, rung = (before.looks + 1, before.rung) if before else (1, False)
-            if looks >= self._looks and not rung:
-                ringing.append(transition)
-                rung = True
-            kept.append(_Known(transition, looks, rung))
-        self._known = kept
+        for i, j in partner.items():
+            self._rung[j] = found[i]
+        ringing = [
+            transition
+            for i, transition in enumerate(found)
+            if i not in partner and abs(transition.change) >= self._certainty * transition.change_error
+        ]
+        self._rung += ringing
         return ringing
 
 

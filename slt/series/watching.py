@@ -41,7 +41,7 @@ def watch(
     The folder is looked at every `interval` seconds. A checkpoint counts from when its files have not changed between
     two looks and it can be read; one that stays unreadable without a change for `patience` seconds is left out, with
     the reason. Nothing is estimated or read twice, and a checkpoint that training removes after that stays in the
-    series. A transition is yielded when it was found at two looks in a row, and not again when its boundaries move:
+    series. A transition is yielded when its change is 5 of its standard errors, and not again when its boundaries move:
     `slt.series.bell.Bell`. After `stop_after` seconds without anything new the iterator ends; None: never. It
     also ends, at the next look, when `stop` was set by a signal's handler or another thread.
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +24,7 @@ Interval = tuple[float, float]
 class Transition:
     """λ̂ goes up or down by `change` between the training steps `start` and `end`; half of it is done at `middle`.
 
+    `change_error`: the standard error of the change, from the errors of λ̂, the knots of the fit being where they are.
     `jump`: the change falls between two neighbouring checkpoints, and no more is known of its place. `turn`: the step
     at which λ̂ turns back after it, the middle of the stretch where it stays at its extremum; None where it does not.
     Intervals are 90% intervals of the bootstrap, `confidence` the share of its replicates that show this transition
@@ -42,6 +43,7 @@ class Transition:
     start_interval: Interval
     end_interval: Interval
     middle_interval: Interval
+    change_error: float = math.nan
     turn: float | None = None
     turn_interval: Interval | None = None
     loss: Literal["up", "down", "flat", "unknown"] = "unknown"
@@ -65,7 +67,8 @@ class Transition:
     def __str__(self) -> str:
         low, high = self.middle_interval
         where = f"step {self.start:.0f} to {self.end:.0f} (middle {self.middle:.0f}, 90%: {low:.0f} to {high:.0f})"
-        words = f"{self.kind}: llc {self.change:+.3g} from {where}, confidence {self.confidence:.2f}"
+        change = f"llc {self.change:+.3g} ± {self.change_error:.2g}"
+        words = f"{self.kind}: {change} from {where}, confidence {self.confidence:.2f}"
         if self.lead is None or self.lead_interval is None:
             return words
         low, high = self.lead_interval
@@ -130,7 +133,9 @@ class _Loss:
             return None
         error, resolution = working_errors(x, loss, None)
         if not error.any():
-            return cls(Curve(x[[0, -1]], loss[[0, -1]], np.ones(1, dtype=bool), 0.0), [], [[]] * replicates)
+            return cls(
+                Curve(x[[0, -1]], loss[[0, -1]], np.zeros((2, 2)), np.ones(1, dtype=bool), 0.0), [], [[]] * replicates
+            )
         curve = fit_curve(x, loss, error, resolution)
         moves = find_moves(curve, x)
         noise = rng.standard_normal((replicates, len(x))) * np.sqrt(np.maximum(error**2 - resolution**2, 0))
@@ -172,7 +177,7 @@ def _placed(moves: list[Move], share: float) -> list[Move]:
     for move in moves:
         if move.jump:
             at = move.start + share * (move.end - move.start)
-            move = Move(at, at, at, move.change, True, move.turn)
+            move = replace(move, start=at, end=at, middle=at)
         placed.append(move)
     return placed
 
@@ -210,6 +215,7 @@ def _transition(
         end=step(move.end),
         middle=step(move.middle),
         change=move.change,
+        change_error=move.error,
         jump=move.jump,
         confidence=len(same) / len(again),
         start_interval=interval(
@@ -245,7 +251,7 @@ def _beside(
     if abs(change) <= max(LOSS_CHANGE * span, 2 * loss.curve.resolution):
         return "flat", change, None, None
     sign: Literal["up", "down"] = "up" if change > 0 else "down"
-    wanted = Move(move.start, move.end, move.middle, change, move.jump)
+    wanted = replace(move, change=change)
     beside = _match(wanted, loss.moves, slack)
     if beside is None or min(moves, key=lambda other: abs(other.middle - beside.middle)) is not move:
         return sign, change, None, None

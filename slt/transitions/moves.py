@@ -1,7 +1,7 @@
 """Moves of a noisy curve: a piecewise-linear fit whose pieces are taken together where it rises, falls or rests."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -21,11 +21,13 @@ _MAD_TO_VARIANCE = 0.4549  # median of a squared standard normal
 
 @dataclass(frozen=True)
 class Curve:
-    """A continuous piecewise-linear fit: its knots (K,), first and last point among them, the values there, which of
-    its pieces (K - 1,) are level, and the resolution below which it is not meant."""
+    """A continuous piecewise-linear fit: its knots (K,), first and last point among them, the values there and their
+    covariance (K, K) with the knots where they are, which of its pieces (K - 1,) are level, and the resolution below
+    which it is not meant."""
 
     knots: np.ndarray
     values: np.ndarray
+    covariance: np.ndarray
     level: np.ndarray
     resolution: float
 
@@ -36,7 +38,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Move:
-    """From `start` to `end` the curve goes up or down by `change`; half of it is done at `middle`.
+    """From `start` to `end` the curve goes up or down by `change` ± `error`; half of it is done at `middle`.
 
     A jump takes place somewhere in the gap between two points, (`start`, `end`). `turn` is where the curve turns
     back: the middle of the stretch over which it stays at its extremum, to within the resolution; NaN where the next
@@ -47,6 +49,7 @@ class Move:
     end: float
     middle: float
     change: float
+    error: float
     jump: bool
     turn: float = math.nan
 
@@ -106,7 +109,7 @@ def fit_curve(x: np.ndarray, y: np.ndarray, error: np.ndarray, resolution: float
             trials.append((0.0 if rise[piece] <= 2 * resolution else loss, piece, moved))
         loss, piece, moved = min(trials, key=lambda trial: trial[0], default=(math.inf, -1, knots))
         if loss > price:
-            return Curve(knots, values, level, resolution)
+            return Curve(knots, values, _covariance(x, error, knots, level), level, resolution)
         level[piece] = True
         knots = _between_points(x, y, error, moved, level)
 
@@ -158,12 +161,15 @@ def _move(curve: Curve, x: np.ndarray, first: int, last: int) -> Move:
     foot = int(np.argmax(~tail[::-1] | (share[::-1].cumsum() > TAIL_SHARE)))
     start, end = knots[head], knots[len(knots) - 1 - foot]
     change = float(values[-1] - values[0])
+    ends = np.ix_([first, last + 1], [first, last + 1])
+    difference = np.array([-1.0, 1.0])
+    error = math.sqrt(max(0.0, difference @ curve.covariance[ends] @ difference))
     middle = np.interp(0.5, (values - values[0]) / change, knots)
     jump = not bool(((x > start + 1e-9) & (x < end - 1e-9)).any())
     if jump:
         start, end = x[x <= start + 1e-9][-1], x[x >= end - 1e-9][0]
         middle = 0.5 * (start + end)
-    return Move(float(start), float(end), float(middle), change, jump)
+    return Move(float(start), float(end), float(middle), change, error, jump)
 
 
 def _with_turn(curve: Curve, move: Move, following: Move | None) -> Move:
@@ -172,7 +178,7 @@ def _with_turn(curve: Curve, move: Move, following: Move | None) -> Move:
     along = np.linspace(move.middle, following.middle, 400)
     height = move.direction * curve.at(along)
     near = along[height >= height.max() - 2.5 * curve.resolution]
-    return Move(move.start, move.end, move.middle, move.change, move.jump, float(0.5 * (near[0] + near[-1])))
+    return replace(move, turn=float(0.5 * (near[0] + near[-1])))
 
 
 def _none_level(knots: np.ndarray) -> np.ndarray:
@@ -207,6 +213,13 @@ def _solve(
     hats, target = hats / error[:, None], y / error
     values = np.linalg.lstsq(hats, target, rcond=None)[0]
     return values[own], float(np.square(target - hats @ values).sum())
+
+
+def _covariance(x: np.ndarray, error: np.ndarray, knots: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """Of the values at the knots (K, K)."""
+    hats, own = _hats(x, knots, level)
+    hats = hats / error[:, None]
+    return np.linalg.pinv(hats.T @ hats)[np.ix_(own, own)]
 
 
 def _between_points(
