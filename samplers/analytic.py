@@ -11,6 +11,7 @@ from torch import Tensor
 
 from samplers.errors import InputError
 from samplers.group_noise import Draws
+from samplers.resolution import evaluation_noise, granularity
 
 MAX_HESSIAN_DIMENSION = 32  # beyond it second derivatives cost more than the moves they improve
 _TRIALS = 256  # points at which a new function is tried
@@ -81,13 +82,14 @@ class LocalPotential:
         parts = zip(*(stack.split(_ROWS) for stack in (u, first, *seconds)), strict=True)
         return tuple(torch.cat(part) for part in zip(*(self._third_order(*block) for block in parts), strict=True))
 
-    def rounding(self, u: Tensor, draws: Draws) -> Tensor:
-        """|ΔK| (N,) when every coordinate of the point moves to a neighbouring float64, up or down at random."""
-        point = self.center + u
-        away = torch.where(draws.uniform(self.dimension) < 0.5, torch.inf, -torch.inf)
-        with torch.no_grad():
-            moved = self.function(torch.nextafter(point, away))
-            return (moved - self.function(point)).abs()
+    def rounding(self, u: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """How finely K is resolved at each row, by the spacing of points and by rounding in its evaluation: (N,), (N,).
+
+        See `granularity` and `evaluation_noise`; directions are random.
+        """
+        point, up = self.center + u, draws.uniform(self.dimension) < 0.5
+        noise = evaluation_noise(self.function, point, torch.where(up, u, -u))
+        return granularity(self.function, point, up), noise
 
     def _finite(self, u: Tensor, value: Tensor) -> Tensor:
         # Moves are proposed to where the localizer has no mass, too: there K < 0 is no reason to refuse.

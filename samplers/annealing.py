@@ -27,7 +27,8 @@ EFFECTIVE = 0.5  # share of the particles a stage keeps effective
 FIRST_EFFECTIVE = 0.9
 EFFECTIVE_CARRIED = 0.8  # the same where particles are carried along: their weights differ in slow variables only
 MAX_LOG_STEP, MAX_CARRY, MIN_LOG_STEP = 10.0, 1.5, 0.01
-ROUNDING = 0.03  # E|Δ(tK)| by the last digit of w, above which K is not resolved any more
+ROUNDING = 0.03  # error of tK by the last digits of w and K, above which K is not resolved any more
+CENTER = 3.0  # standard deviations by which K may be off everywhere, since L(w*), which it is measured from, is rounded
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ class Stage:
     """One temperature: E[tK] and log Z(t) = log E_localizer[exp(-tK)] for each group, in nats.
 
     `mean` (G,) is E[tK] with control variates and `raw_mean` (G,) without; `fluctuation` is Var(tK) and `variance`
-    what control leaves of it. `violation` is Stein's check (see `ControlledMean`), `rounding` E|Δ(tK)| when the last
-    digit of w changes, `acceptance` by kind of move, `ancestors` the number of initial particles of a group that
-    still have descendants.
+    what control leaves of it. `violation` is Stein's check (see `ControlledMean`), `rounding` the error of tK by the
+    last digits of w and of K, `noise` what E[tK] may be shifted by because of K's, `acceptance` by kind of move,
+    `ancestors` the number of initial particles of a group that still have descendants.
     """
 
     log_t: float
@@ -48,6 +49,7 @@ class Stage:
     variance: float
     violation: float
     rounding: float
+    noise: float
     acceptance: dict[str, float]
     ancestors: float
 
@@ -95,7 +97,11 @@ class Annealing:
         energy = density.t * self.particles.value
         columns = stein_columns(density, self.particles, self._flow)
         result = controlled_mean(energy, columns, self.groups)
-        rounding = density.t * self.potential.rounding(self.particles.u, self._draws)
+        spacing, noise = (
+            (density.t * error).nan_to_num(nan=1.0).clamp(max=1.0)
+            for error in self.potential.rounding(self.particles.u, self._draws)
+        )
+        spread = float(noise.square().mean().sqrt())
         return Stage(
             target,
             result.mean,
@@ -104,7 +110,8 @@ class Annealing:
             result.raw_variance,
             result.variance,
             result.violation,
-            float(rounding.nan_to_num(nan=1.0).clamp(max=1.0).mean()) + density.t * self.potential.floor,
+            max(float(spacing.mean()), spread) + density.t * self.potential.floor,
+            CENTER * spread,
             acceptance,
             float(np.mean([len(row.unique()) for row in self._ancestor])),
         )

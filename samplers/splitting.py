@@ -28,7 +28,8 @@ SHARE = 0.25  # of the particles below the next level
 class Level:
     """One level: log ε and log P(K < ε) under the localizer for each group (G,).
 
-    `rounding` is E|ΔK|/ε when the last digit of w changes, `acceptance` the share of accepted moves by kind.
+    `rounding` is the error of K by the last digits of w and of K, in units of ε, `acceptance` the share of accepted
+    moves by kind.
     """
 
     log_epsilon: float
@@ -72,10 +73,13 @@ class Splitting:
         # In {K < ε} with Vol ~ ε^λ the mean of K is ε λ/(λ+1); this t makes exp(-tK) as wide as the level set.
         density = Below(ceiling, 1 / (ceiling - float(particles.value.mean())), self.potential.gamma)
         self.particles, acceptance, _ = equilibrate(self.potential, density, particles, self._draws)
-        rounding = self.potential.rounding(self.particles.u, self._draws) / ceiling
+        spacing, noise = (
+            (error / ceiling).nan_to_num(nan=1.0).clamp(max=1.0)
+            for error in self.potential.rounding(self.particles.u, self._draws)
+        )
         return Level(
             log(ceiling),
             self._log_volume.copy(),
-            float(rounding.nan_to_num(nan=1.0).clamp(max=1.0).mean()) + self.potential.floor / ceiling,
+            max(float(spacing.mean()), float(noise.square().mean().sqrt())) + self.potential.floor / ceiling,
             acceptance,
         )

@@ -118,6 +118,17 @@ def test_m_is_at_most_the_dimension():
     assert fit_asymptotics(log_t, groups, 3).best == 3
 
 
+def test_what_all_groups_are_off_by_is_no_logarithm():
+    """The ten-dimensional quadratic whose K is 1e-16 too large everywhere: an error that the groups do not show."""
+    model, log_t = zoo.get("quadratic-10"), np.arange(0.0, 33.5, 1.5)
+    shift = 1e-16 * np.exp(log_t)
+    groups = noisy(model.mean_potential(np.exp(log_t), 25.0) + shift, 1e-4, 0)
+    assert fit_asymptotics(log_t, groups, 10).best > 1
+    fit = fit_asymptotics(log_t, groups, 10, shift)
+    assert fit.probabilities[1] > 0.95
+    assert fit.given(1)[0] == pytest.approx(5.0, rel=1e-3)
+
+
 def test_half_height():
     log_t = np.arange(11.0)
     curve = np.clip(log_t / 4, 0, 1)

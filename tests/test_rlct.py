@@ -113,6 +113,17 @@ def test_a_ladder_that_float64_ends_is_said_to_be_short():
     assert any("float64" in reason or "too short" in reason for reason in estimate.reasons)
 
 
+@pytest.mark.parametrize("offset", [0.7, 40.0])
+def test_a_loss_that_is_not_zero_at_the_minimum_is_followed_as_far_as_its_digits_go(offset):
+    """K = L(w) - L(0) with L(0) > 0 comes in steps, and vanishes on what is less than half of one. Points around 0 are
+    as fine as ever, so that K seems to be flat there."""
+    estimate = estimate_rlct(lambda w: (w.square().sum(-1) + offset) - offset, torch.zeros(4), **QUICK)
+    assert estimate.status == "warning"
+    assert any("float64 does not resolve K" in reason for reason in estimate.reasons)
+    assert abs(estimate.learning_coefficient - 2.0) < 4 * estimate.std_error + 1e-3
+    assert estimate.multiplicity == 1
+
+
 def test_two_routes_that_disagree_are_reported(monkeypatch):
     import slt.rlct.estimation as module
 
@@ -178,7 +189,10 @@ def test_an_end_of_the_ladder_that_contradicts_the_rest_is_said():
     for bend in (np.zeros(len(log_t)), astray):
         curve = 1.5 - 1 / (log_t + 2.0) + bend + noise
         log_z = -np.concatenate([np.zeros((8, 1)), (0.75 * (curve[:, 1:] + curve[:, :-1])).cumsum(1)], 1)
-        stages = [SimpleNamespace(log_t=t, mean=y, log_z=z) for t, y, z in zip(log_t, curve.T, log_z.T, strict=True)]
+        stages = [
+            SimpleNamespace(log_t=t, mean=y, log_z=z, noise=0.0)
+            for t, y, z in zip(log_t, curve.T, log_z.T, strict=True)
+        ]
         fit = fit_asymptotics(log_t, curve, 6)
         said = " ".join(fit_reasons(Climb(stages, fit), fit, 6))
         assert ("the end of the ladder speaks for m" in said) == bool(bend.any())

@@ -45,6 +45,13 @@ class Climb:
         """log t (S,) and E[tK] of each group (G, S)."""
         return np.array([s.log_t for s in self.stages]), np.stack([s.mean for s in self.stages], 1)
 
+    def fitted(self, dimension: int, up_to: float = np.inf) -> AsymptoticFit:
+        """The fit to the stages of log t <= up_to."""
+        log_t, groups = self.slopes
+        kept = log_t <= up_to
+        noise = np.array([s.noise for s in self.stages])
+        return fit_asymptotics(log_t[kept], groups[:, kept], dimension, noise[kept])
+
     @property
     def tail(self) -> float:
         """Length of the tail in units of what is needed."""
@@ -81,11 +88,11 @@ def climb(
         _ascend(found, annealing, target, deadline, say)
     if len(found.stages) < MIN_STAGES or height(found.slopes[1].mean(0)) < ZERO:
         return found
-    found.fit = fit_asymptotics(*found.slopes, local.dimension)
+    found.fit = found.fitted(local.dimension)
     if not found.settled and found.stopped is None and target is None:
         while found.stopped is None and found.tail < EXTENSION and not found.frozen:
             _ascend(found, annealing, target, deadline, say)
-        found.fit = fit_asymptotics(*found.slopes, local.dimension)
+        found.fit = found.fitted(local.dimension)
     lap = time.monotonic() - started
     for batch in range(1, MAX_BATCHES):
         best = found.fit.best
@@ -96,7 +103,7 @@ def climb(
         say(f"m = {best} with probability {found.fit.probabilities[best]:.2f}: {GROUPS * size} more particles")
         annealing = Annealing(local, groups=GROUPS, size=size, seed=seed, first_group=GROUPS * batch)
         found.stages = [stage.joined(annealing.advance(stage.log_t)) for stage in found.stages]
-        found.fit = fit_asymptotics(*found.slopes, local.dimension)
+        found.fit = found.fitted(local.dimension)
     return found
 
 

@@ -111,10 +111,13 @@ def height(curve: np.ndarray) -> float:
     return float(curve[-max(3, len(curve) // 5) :].mean())
 
 
-def fit_asymptotics(log_t: np.ndarray, groups: np.ndarray, dimension: int) -> AsymptoticFit:
+def fit_asymptotics(
+    log_t: np.ndarray, groups: np.ndarray, dimension: int, noise: np.ndarray | float = 0.0
+) -> AsymptoticFit:
     """Posterior of (λ, m) from y at log_t (S,), one row for each of G independent groups: (G, S).
 
-    m is at most `dimension`, and at most 16. Raises ValueError for fewer than 8 points.
+    `noise` (S,) is what all groups may be off by together, as a standard deviation. m is at most `dimension`, and at
+    most 16. Raises ValueError for fewer than 8 points.
     """
     if len(log_t) < 8:
         raise ValueError(f"{len(log_t)} points are too few for an asymptotic fit")
@@ -122,7 +125,8 @@ def fit_asymptotics(log_t: np.ndarray, groups: np.ndarray, dimension: int) -> As
     scale = max(height(curve), 1e-3)
     half = half_height(log_t, curve)
     x = log_t - half
-    whiten = _whitening(*_noise(groups, RELATIVE_FLOOR * scale))
+    sd, correlations = _noise(groups, RELATIVE_FLOOR * scale)
+    whiten = _whitening(np.hypot(sd, noise), correlations)
     first = min(int(np.searchsorted(x, 1.0)), len(x) - 8)
     last = len(x) - max(6, len(x) // 4)
     starts = np.unique(np.linspace(first, max(first, last), _STARTS).round().astype(int))

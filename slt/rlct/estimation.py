@@ -59,7 +59,10 @@ def estimate_rlct(
     deadline = None if max_seconds is None else started + max_seconds * (0.75 if volume else 1.0)
     found = climb(local, size, seed, target_log_t, deadline, say)
     if not found.stages:
-        raise InputError("K is not resolved by float64 around the centre: move the centre nearer to the origin")
+        raise InputError(
+            "float64 does not resolve K around the centre: move the centre nearer to the origin, or compute K without "
+            "differences of larger numbers"
+        )
     curve, fit = _curve(found), found.fit
     used = size * len(found.stages[0].mean)
     if fit is None:

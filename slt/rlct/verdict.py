@@ -7,7 +7,7 @@ from math import sqrt
 import numpy as np
 
 from slt.rlct.annealed_ladder import MAX_ERROR, MAX_STAGES, MIN_STAGES, SETTLED, Climb
-from slt.rlct.asymptotics import AsymptoticFit, fit_asymptotics, half_height
+from slt.rlct.asymptotics import AsymptoticFit, half_height
 from slt.rlct.estimate import VolumeEstimate
 
 LAST_PART = 0.25  # of the ladder beyond half height, left out for a second look
@@ -18,7 +18,7 @@ def ladder_reasons(found: Climb) -> list[str]:
     """What ended the ladder, where it should have gone on: a tail too short can be fitted, and wrongly so."""
     where = f"the ladder ends at log t = {found.stages[-1].log_t:.0f}"
     ends = {
-        "rounding": f"{where}: beyond it K is not resolved by float64 so far from the origin",
+        "rounding": f"{where}: beyond it float64 does not resolve K, a difference of large numbers or far from 0",
         "ancestors": f"{where}: beyond it hardly any of the first particles have descendants, ask for more particles",
         "range": f"{where}, the end of float64's range",
         "stages": f"{where}, after {MAX_STAGES} stages",
@@ -61,8 +61,8 @@ def _without_the_end(found: Climb, dimension: int) -> AsymptoticFit | None:
     """
     log_t, groups = found.slopes
     half = half_height(log_t, groups.mean(0))
-    kept = log_t <= half + (1 - LAST_PART) * (log_t[-1] - half)
-    return fit_asymptotics(log_t[kept], groups[:, kept], dimension) if kept.sum() >= MIN_STAGES else None
+    end = half + (1 - LAST_PART) * (log_t[-1] - half)
+    return found.fitted(dimension, end) if (log_t <= end).sum() >= MIN_STAGES else None
 
 
 def free_energy_gap(found: Climb, onset: float) -> tuple[float, float]:
