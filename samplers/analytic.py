@@ -17,7 +17,8 @@ MAX_HESSIAN_DIMENSION = 32  # beyond it second derivatives cost more than the mo
 _TRIALS = 256  # points at which a new function is tried
 _ROWS = 2048  # points per block of second and third derivatives, which keep d graphs alive
 _CENTER = 1e-9  # |K(center)| above this, relative to K's size under the localizer, is no accident of rounding
-_NEGATIVE = 1e-12  # K below minus this, likewise
+_NEGATIVE = 1e-12  # K below minus this, likewise,
+_DEVIATIONS = 10.0  # or below minus so many standard deviations of the rounding in its evaluation
 _BEYOND = 25.0  # nats: all but e^-25 of the localizer is within reach
 
 
@@ -45,7 +46,7 @@ class LocalPotential:
         self.dimension = len(center)
         # of γ|u|², by the tail bound of Laurent & Massart 2000 for χ²
         self._reach = self.dimension + 2 * sqrt(self.dimension * _BEYOND) + 2 * _BEYOND
-        self.floor, self._size = self._sizes()
+        self.floor, self._negative = self._tolerances()
         self.value(self.draw(Draws(0, range(1), _TRIALS)))  # refuses a negative K before anything is run
         self.smooth = self.dimension <= MAX_HESSIAN_DIMENSION and self._twice_differentiable()
 
@@ -95,7 +96,7 @@ class LocalPotential:
         # Moves are proposed to where the localizer has no mass, too: there K < 0 is no reason to refuse.
         value = torch.where((value < 0) & (self.gamma * u.square().sum(-1) > self._reach), torch.inf, value)
         lowest = float(value.amin())
-        if lowest < -_NEGATIVE * self._size:
+        if lowest < -self._negative:
             raise InputError(
                 f"the potential must be >= 0: it is {lowest:.4g} at a point near the centre; "
                 "where the centre is a minimum of its surroundings only, a larger gamma keeps to them"
@@ -128,8 +129,8 @@ class LocalPotential:
                 row.append(_grad((product * w).sum(), point, retain_graph=True))
         return tuple(_zeroed(torch.stack(row, 1)) for row in rows)
 
-    def _sizes(self) -> tuple[float, float]:
-        """|K(center)| and the size of K, after making sure that the function is what it has to be."""
+    def _tolerances(self) -> tuple[float, float]:
+        """|K(center)|, and how far below zero rounding may take K, after making sure that it is one to use."""
         u = self.draw(Draws(0, range(1), _TRIALS))
         u[0] = 0.0
         point = (self.center + u).requires_grad_()
@@ -150,7 +151,9 @@ class LocalPotential:
             _grad(value.sum(), point)
         except RuntimeError as error:
             raise InputError(f"the potential is not differentiable: {str(error).splitlines()[0]}") from error
-        return abs(at_center), size
+        noise = self.rounding(u[1:], Draws(1, range(1), _TRIALS - 1))[1]
+        spread = float(noise[noise.isfinite()].square().mean().sqrt())
+        return abs(at_center), max(_NEGATIVE * size, _DEVIATIONS * spread)
 
     def _twice_differentiable(self) -> bool:
         u = self.draw(Draws(0, range(1), 2))

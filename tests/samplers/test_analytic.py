@@ -169,6 +169,18 @@ def test_a_negative_potential_far_out_is_refused_where_it_is_met_within_reach():
     assert value.tolist() == [pytest.approx(0.2**2 - 0.2**4), torch.inf]
 
 
+def test_a_loss_below_its_minimum_by_rounding_is_no_refusal():
+    """b² tanh²(ax) as the difference of losses of 1/4: negative by a last digit of those, where a and b are small."""
+    x = torch.linspace(-1, 1, 50, dtype=torch.float64)
+    potential = LocalPotential(
+        lambda w: (torch.tanh(w[..., :1] * x) * w[..., 1:] + 0.5).square().mean(-1) - 0.25, ORIGIN, 1e4
+    )
+    u = 1e-3 * potential.draw(Draws(0, range(1), 4096))
+    assert float(potential.function(u).min()) < -1e-17
+    assert float(potential.value(u).min()) == 0.0
+    assert 1e-17 < potential.floor < 1e-15
+
+
 def test_rounding_below_zero_is_zero():
     potential = LocalPotential(lambda w: w.square().sum(-1) - 1e-17, ORIGIN, 1.0)
     assert float(potential.value(ORIGIN[None])) == 0.0
