@@ -15,6 +15,8 @@ from samplers.resolution import evaluation_noise, granularity
 
 MAX_HESSIAN_DIMENSION = 32  # beyond it second derivatives cost more than the moves they improve
 _TRIALS = 256  # points at which a new function is tried
+_NEAR = 1e-3  # times draws of the localizer: points around which K is all but zero
+_FEW = 512  # points, at most, from which rounding in its evaluation is known
 _ROWS = 2048  # points per block of second and third derivatives, which keep d graphs alive
 _CENTER = 1e-9  # |K(center)| above this, relative to K's size under the localizer, is no accident of rounding
 _NEGATIVE = 1e-12  # K below minus this, likewise,
@@ -83,13 +85,14 @@ class LocalPotential:
         parts = zip(*(stack.split(_ROWS) for stack in (u, first, *seconds)), strict=True)
         return tuple(torch.cat(part) for part in zip(*(self._third_order(*block) for block in parts), strict=True))
 
-    def rounding(self, u: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-        """How finely K is resolved at each row, by the spacing of points and by rounding in its evaluation: (N,), (N,).
+    def rounding(self, u: Tensor, draws: Draws) -> tuple[Tensor, float]:
+        """How finely K is resolved: by the spacing of points, at each row (N,), and by rounding in its evaluation.
 
         See `granularity` and `evaluation_noise`; directions are random.
         """
         point, up = self.center + u, draws.uniform(self.dimension) < 0.5
-        noise = evaluation_noise(self.function, point, torch.where(up, u, -u))
+        few = slice(None, None, -(-len(u) // _FEW))
+        noise = evaluation_noise(self.function, point[few], torch.where(up, u, -u)[few])
         return granularity(self.function, point, up), noise
 
     def _finite(self, u: Tensor, value: Tensor) -> Tensor:
@@ -151,9 +154,8 @@ class LocalPotential:
             _grad(value.sum(), point)
         except RuntimeError as error:
             raise InputError(f"the potential is not differentiable: {str(error).splitlines()[0]}") from error
-        noise = self.rounding(u[1:], Draws(1, range(1), _TRIALS - 1))[1]
-        spread = float(noise[noise.isfinite()].square().mean().sqrt())
-        return abs(at_center), max(_NEGATIVE * size, _DEVIATIONS * spread)
+        _, noise = self.rounding(_NEAR * u[1:], Draws(1, range(1), _TRIALS - 1))
+        return abs(at_center), max(_NEGATIVE * size, _DEVIATIONS * noise)
 
     def _twice_differentiable(self) -> bool:
         u = self.draw(Draws(0, range(1), 2))

@@ -97,11 +97,8 @@ class Annealing:
         energy = density.t * self.particles.value
         columns = stein_columns(density, self.particles, self._flow)
         result = controlled_mean(energy, columns, self.groups)
-        spacing, noise = (
-            (density.t * error).nan_to_num(nan=1.0).clamp(max=1.0)
-            for error in self.potential.rounding(self.particles.u, self._draws)
-        )
-        spread = float(noise.square().mean().sqrt())
+        spacing, noise = self.potential.rounding(self.particles.u, self._draws)
+        by_points = float((density.t * spacing).nan_to_num(nan=1.0).clamp(max=1.0).mean())
         return Stage(
             target,
             result.mean,
@@ -110,8 +107,8 @@ class Annealing:
             result.raw_variance,
             result.variance,
             result.violation,
-            max(float(spacing.mean()), spread) + density.t * self.potential.floor,
-            CENTER * spread,
+            max(by_points, density.t * noise) + density.t * self.potential.floor,
+            CENTER * density.t * noise,
             acceptance,
             float(np.mean([len(row.unique()) for row in self._ancestor])),
         )

@@ -73,13 +73,11 @@ class Splitting:
         # In {K < ε} with Vol ~ ε^λ the mean of K is ε λ/(λ+1); this t makes exp(-tK) as wide as the level set.
         density = Below(ceiling, 1 / (ceiling - float(particles.value.mean())), self.potential.gamma)
         self.particles, acceptance, _ = equilibrate(self.potential, density, particles, self._draws)
-        spacing, noise = (
-            (error / ceiling).nan_to_num(nan=1.0).clamp(max=1.0)
-            for error in self.potential.rounding(self.particles.u, self._draws)
-        )
+        spacing, noise = self.potential.rounding(self.particles.u, self._draws)
+        by_points = float((spacing / ceiling).nan_to_num(nan=1.0).clamp(max=1.0).mean())
         return Level(
             log(ceiling),
             self._log_volume.copy(),
-            max(float(spacing.mean()), float(noise.square().mean().sqrt())) + self.potential.floor / ceiling,
+            max(by_points, noise / ceiling) + self.potential.floor / ceiling,
             acceptance,
         )

@@ -56,7 +56,7 @@ def test_rounding_is_that_of_the_point():
     potential = LocalPotential(lambda w: (w[..., 0] - 1).square(), torch.ones(1), 1.0)
     spacing, noise = potential.rounding(torch.full((64, 1), 1e-4, dtype=torch.float64), Draws(0, range(2), 32))
     assert float(spacing.max()) == pytest.approx(2 * 1e-4 * 2.2e-16, rel=0.05)  # K' times the spacing of floats at 1
-    assert float(noise.max()) < 1e-2 * float(spacing.max())  # K itself is exact to its own last digits
+    assert noise < 1e-2 * float(spacing.max())  # K itself is exact to its own last digits
 
 
 def test_rounding_is_that_of_the_loss_at_the_minimum():
@@ -65,18 +65,19 @@ def test_rounding_is_that_of_the_loss_at_the_minimum():
     u = 1e-6 * torch.randn(4096, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     spacing, noise = potential.rounding(u, Draws(0, range(8), 512))
     assert float(spacing.max()) == 0.0
-    assert float(noise.square().mean().sqrt()) == pytest.approx(2.0**-53 / math.sqrt(12), rel=0.05)
+    assert noise == pytest.approx(2.0**-53 / math.sqrt(12), rel=0.1)
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e-9])
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
 def test_what_a_smooth_potential_does_by_itself_is_no_noise(scale):
     """A degree of 80; and a curved set of zeros with walls a millionth as far away as the centre."""
-    u = scale * torch.randn(512, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    on_parabola = torch.stack([u[:, 0], u[:, 0].square() * (1 + 1e-6 * u[:, 1] / scale)], 1)
+    normal = torch.randn(512, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    u = scale * (1 + 0.1 * normal)
+    on_parabola = torch.stack([u[:, 0], u[:, 0].square() * (1 + 1e-6 * normal[:, 1])], 1)
     functions = (lambda w: (w[..., 0] ** 2 * w[..., 1] ** 3) ** 16, lambda w: (w[..., 1] - w[..., 0].square()).square())
     for function, points in zip(functions, (u, on_parabola), strict=True):
         noise = LocalPotential(function, torch.zeros(2), 1.0).rounding(points, Draws(0, range(1), 512))[1]
-        assert float((noise / function(points)).nan_to_num(nan=0.0).median()) < 1e-4
+        assert noise < 1e-5 * float(function(points).median())
 
 
 def flow_at(potential: LocalPotential, t: float, points: torch.Tensor) -> Flow:
