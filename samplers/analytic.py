@@ -15,12 +15,12 @@ from samplers.resolution import evaluation_noise, granularity
 
 MAX_HESSIAN_DIMENSION = 32  # beyond it second derivatives cost more than the moves they improve
 _TRIALS = 256  # points at which a new function is tried
-_NEAR = 1e-3  # times draws of the localizer: points around which K is all but zero
 _FEW = 512  # points, at most, from which rounding in its evaluation is known
 _ROWS = 2048  # points per block of second and third derivatives, which keep d graphs alive
 _CENTER = 1e-9  # |K(center)| above this, relative to K's size under the localizer, is no accident of rounding
 _NEGATIVE = 1e-12  # K below minus this, likewise,
-_DEVIATIONS = 10.0  # or below minus so many standard deviations of the rounding in its evaluation
+_DEVIATIONS = 10.0  # unless it is so many standard deviations of the rounding in its evaluation,
+_AROUND_ZERO = 4.0  # found where K changes by less than so many times itself
 _BEYOND = 25.0  # nats: all but e^-25 of the localizer is within reach
 
 
@@ -100,6 +100,8 @@ class LocalPotential:
         value = torch.where((value < 0) & (self.gamma * u.square().sum(-1) > self._reach), torch.inf, value)
         lowest = float(value.amin())
         if lowest < -self._negative:
+            self._negative = max(self._negative, self._rounding_below_zero(u[value.argmin()]))
+        if lowest < -self._negative:
             raise InputError(
                 f"the potential must be >= 0: it is {lowest:.4g} at a point near the centre; "
                 "where the centre is a minimum of its surroundings only, a larger gamma keeps to them"
@@ -132,8 +134,14 @@ class LocalPotential:
                 row.append(_grad((product * w).sum(), point, retain_graph=True))
         return tuple(_zeroed(torch.stack(row, 1)) for row in rows)
 
+    def _rounding_below_zero(self, u: Tensor) -> float:
+        """How far below zero rounding may take K near a point (d,) where it is negative."""
+        directions = u * Draws(0, range(1), _TRIALS).normal(self.dimension)
+        points = (self.center + u).expand(_TRIALS, -1)
+        return _DEVIATIONS * evaluation_noise(self.function, points, directions, change=_AROUND_ZERO)
+
     def _tolerances(self) -> tuple[float, float]:
-        """|K(center)|, and how far below zero rounding may take K, after making sure that it is one to use."""
+        """|K(center)|, and how far below zero K may be, after making sure that it is one to use."""
         u = self.draw(Draws(0, range(1), _TRIALS))
         u[0] = 0.0
         point = (self.center + u).requires_grad_()
@@ -154,8 +162,7 @@ class LocalPotential:
             _grad(value.sum(), point)
         except RuntimeError as error:
             raise InputError(f"the potential is not differentiable: {str(error).splitlines()[0]}") from error
-        _, noise = self.rounding(_NEAR * u[1:], Draws(1, range(1), _TRIALS - 1))
-        return abs(at_center), max(_NEGATIVE * size, _DEVIATIONS * noise)
+        return abs(at_center), _NEGATIVE * size
 
     def _twice_differentiable(self) -> bool:
         u = self.draw(Draws(0, range(1), 2))

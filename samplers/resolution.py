@@ -11,7 +11,6 @@ from torch import Tensor
 _ORDER = 6  # of the differences that are taken for noise
 _FURTHEST, _NEAREST = 0.02, 1e-17  # steps, as shares of the direction
 _HALVINGS = 7  # of the logarithm of the step
-_CHANGE = 0.5  # of K over the whole way, at most
 _SHARE, _DEVIATIONS = 0.9, 1.645  # of points that say how large errors are; of |errors| below so many deviations
 
 
@@ -22,14 +21,16 @@ def granularity(function: Callable[[Tensor], Tensor], point: Tensor, up: Tensor)
         return (function(moved) - function(point)).abs()
 
 
-def evaluation_noise(function: Callable[[Tensor], Tensor], point: Tensor, direction: Tensor) -> float:
+def evaluation_noise(
+    function: Callable[[Tensor], Tensor], point: Tensor, direction: Tensor, change: float = 0.5
+) -> float:
     """Standard deviation of the rounding errors in K, at most what it is in nine tenths of the points (N, d).
 
     From K at seven points in a row, whose sixth difference is all but nothing for a smooth function, and for errors
     that are independent has 924 times their variance (Moré & Wild 2011). They lie along `direction` (N, d), equally
-    spaced to the last bit, so far apart that K changes by up to a half: errors at points too close are the same. Where
-    K is so steep that it has a sixth difference of its own, that is a large one, and at few of the points: hence not
-    their root mean square. Differences that are no numbers count as infinite.
+    spaced to the last bit, so far apart that K changes by up to `change` of itself: errors at points too close are the
+    same. Where K is so steep that it has a sixth difference of its own, that is a large one, and at few of the points:
+    hence not their root mean square. Differences that are no numbers count as infinite.
     """
     with torch.no_grad():
         here = function(point)
@@ -39,7 +40,7 @@ def evaluation_noise(function: Callable[[Tensor], Tensor], point: Tensor, direct
             return torch.stack([here, *(function(point + i * step) for i in range(1, _ORDER + 1))])
 
         def near(log_step: Tensor) -> Tensor:
-            return ((along(log_step) - here).abs() <= _CHANGE * here.abs()).all(0)
+            return ((along(log_step) - here).abs() <= change * here.abs()).all(0)
 
         high = torch.full_like(here, log(_FURTHEST))
         low = torch.where(near(high), high, log(_NEAREST))

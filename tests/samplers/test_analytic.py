@@ -180,6 +180,9 @@ def test_a_loss_below_its_minimum_by_rounding_is_no_refusal():
     assert float(potential.function(u).min()) < -1e-17
     assert float(potential.value(u).min()) == 0.0
     assert 1e-17 < potential.floor < 1e-15
+    wrong = LocalPotential(lambda w: (w.square().sum(-1) + 0.5) - 0.5 - 1e-7 * w[..., 0], ORIGIN, 1e4)
+    with pytest.raises(InputError, match="must be >= 0"):
+        wrong.value(1e-8 * torch.tensor([[1.0, 0.0]], dtype=torch.float64))
 
 
 def test_rounding_below_zero_is_zero():
