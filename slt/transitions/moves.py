@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from slt.transitions.piecewise import fit_knots
 
@@ -15,6 +16,7 @@ TAIL_SHARE = 0.2  # of a move's change that a tail may have at most
 CREEP = 10.0  # neighbouring pieces whose slopes differ by this factor are two moves
 GAUSS_NEWTON = 8  # steps
 WORTH_A_TRY = 4.0  # penalties that a level piece may cost at first
+NEIGHBOURS = 3  # on either side, whose errors are compared
 MIN_GAP = 0.5  # between knots, in mean gaps between points
 _MAD_TO_VARIANCE = 0.4549  # median of a squared standard normal
 
@@ -73,10 +75,12 @@ def working_errors(x: np.ndarray, y: np.ndarray, error: np.ndarray | None) -> tu
 
     The scatter of the points about the lines through their neighbours (median, so that a few jumps do not count)
     stands in for errors that are not known; where it is well above the errors that are, the quantity itself
-    fluctuates from checkpoint to checkpoint, and they are raised to it. The resolution is added in quadrature.
+    fluctuates from checkpoint to checkpoint, and they are raised to it. An error below the median of its neighbourhood
+    is raised to that: from few chains errors are as uncertain as 1/√(2(chains - 1)), and the smallest make moves out of
+    nothing. The resolution is added in quadrature.
     """
     resolution = RESOLUTION * float(np.ptp(np.quantile(y, [0.02, 0.98])))
-    known = np.ones(len(x)) if error is None else np.asarray(error, dtype=float)
+    known = np.ones(len(x)) if error is None else _raised(np.asarray(error, dtype=float))
     share = (x[1:-1] - x[:-2]) / (x[2:] - x[:-2])
     bend = y[1:-1] - (1 - share) * y[:-2] - share * y[2:]
     expected = known[1:-1] ** 2 + ((1 - share) * known[:-2]) ** 2 + (share * known[2:]) ** 2
@@ -84,6 +88,12 @@ def working_errors(x: np.ndarray, y: np.ndarray, error: np.ndarray | None) -> tu
     if error is not None:
         excess = max(1.0, excess / 1.5)  # 1.5: what few points exceed by chance
     return np.sqrt(excess * known**2 + resolution**2), resolution
+
+
+def _raised(error: np.ndarray) -> np.ndarray:
+    """Errors (n,) at least the median of seven, of themselves and those around them; at the ends, on the one side."""
+    around = np.pad(error, NEIGHBOURS, mode="reflect")
+    return np.maximum(error, np.median(sliding_window_view(around, 2 * NEIGHBOURS + 1), axis=1))
 
 
 def fit_curve(x: np.ndarray, y: np.ndarray, error: np.ndarray, resolution: float) -> Curve:
