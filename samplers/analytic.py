@@ -95,6 +95,12 @@ class LocalPotential:
         noise = evaluation_noise(self.function, point[few], torch.where(up, u, -u)[few])
         return granularity(self.function, point, up), noise
 
+    def scaled_rounding(self, u: Tensor, draws: Draws, scale: float) -> tuple[float, float]:
+        """The error of scale·K at the rows by the last digits of w and of K and by the floor; and that by K's alone."""
+        spacing, noise = self.rounding(u, draws)
+        by_points = float((scale * spacing).nan_to_num(nan=1.0).clamp(max=1.0).mean())
+        return max(by_points, scale * noise) + scale * self.floor, scale * noise
+
     def _finite(self, u: Tensor, value: Tensor) -> Tensor:
         # Moves are proposed to where the localizer has no mass, too: there K < 0 is no reason to refuse.
         value = torch.where((value < 0) & (self.gamma * u.square().sum(-1) > self._reach), torch.inf, value)

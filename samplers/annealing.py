@@ -97,8 +97,7 @@ class Annealing:
         energy = density.t * self.particles.value
         columns = stein_columns(density, self.particles, self._flow)
         result = controlled_mean(energy, columns, self.groups)
-        spacing, noise = self.potential.rounding(self.particles.u, self._draws)
-        by_points = float((density.t * spacing).nan_to_num(nan=1.0).clamp(max=1.0).mean())
+        rounding, noise = self.potential.scaled_rounding(self.particles.u, self._draws, density.t)
         return Stage(
             target,
             result.mean,
@@ -107,8 +106,8 @@ class Annealing:
             result.raw_variance,
             result.variance,
             result.violation,
-            max(by_points, density.t * noise) + density.t * self.potential.floor,
-            CENTER * density.t * noise,
+            rounding,
+            CENTER * noise,
             acceptance,
             float(np.mean([len(row.unique()) for row in self._ancestor])),
         )

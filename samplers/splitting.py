@@ -73,11 +73,10 @@ class Splitting:
         # In {K < ε} with Vol ~ ε^λ the mean of K is ε λ/(λ+1); this t makes exp(-tK) as wide as the level set.
         density = Below(ceiling, 1 / (ceiling - float(particles.value.mean())), self.potential.gamma)
         self.particles, acceptance, _ = equilibrate(self.potential, density, particles, self._draws)
-        spacing, noise = self.potential.rounding(self.particles.u, self._draws)
-        by_points = float((spacing / ceiling).nan_to_num(nan=1.0).clamp(max=1.0).mean())
+        rounding, _ = self.potential.scaled_rounding(self.particles.u, self._draws, 1 / ceiling)
         return Level(
             log(ceiling),
             self._log_volume.copy(),
-            max(by_points, noise / ceiling) + self.potential.floor / ceiling,
+            rounding,
             acceptance,
         )
