@@ -16,7 +16,8 @@ from samplers.resolution import evaluation_noise, granularity
 MAX_HESSIAN_DIMENSION = 32  # beyond it second derivatives cost more than the moves they improve
 _TRIALS = 256  # points at which a new function is tried
 _FEW = 512  # points, at most, from which rounding in its evaluation is known
-_ROWS = 2048  # points per block of second and third derivatives, which keep d graphs alive
+_GRAPH = 8e6  # bytes of a graph of second derivatives that stay in a processor's cache: d passes go through it
+_ROWS = 256, 2048  # points per block of second and third derivatives, at least and at most
 _CENTER = 1e-9  # |K(center)| above this, relative to K's size under the localizer, is no accident of rounding
 _NEGATIVE = 1e-12  # K below minus this, likewise,
 _DEVIATIONS = 10.0  # unless it is so many standard deviations of the rounding in its evaluation,
@@ -51,6 +52,7 @@ class LocalPotential:
         self.floor, self._negative = self._tolerances()
         self.value(self.draw(Draws(0, range(1), _TRIALS)))  # refuses a negative K before anything is run
         self.smooth = self.dimension <= MAX_HESSIAN_DIMENSION and self._twice_differentiable()
+        self._rows = self._block_size() if self.smooth else _ROWS[1]
 
     def draw(self, draws: Draws) -> Tensor:
         """Exact draws u of the localizer, (N, d)."""
@@ -73,7 +75,7 @@ class LocalPotential:
 
     def value_grad_hessian(self, u: Tensor, block: slice = slice(None)) -> tuple[Tensor, Tensor, Tensor]:
         """K (N,), ∇K (N, d) and the Hessian (N, d, d), of which `block` selects rows and columns."""
-        parts = [self._second_order(rows, block) for rows in u.split(_ROWS)]
+        parts = [self._second_order(rows, block) for rows in u.split(self._rows)]
         value, gradient, hessian = (torch.cat(part) for part in zip(*parts, strict=True))
         return value, gradient, hessian
 
@@ -82,7 +84,7 @@ class LocalPotential:
 
         v_a and w_a are the columns of `first` and of one of `seconds`, stacks of matrices (N, d, d).
         """
-        parts = zip(*(stack.split(_ROWS) for stack in (u, first, *seconds)), strict=True)
+        parts = zip(*(stack.split(self._rows) for stack in (u, first, *seconds)), strict=True)
         return tuple(torch.cat(part) for part in zip(*(self._third_order(*block) for block in parts), strict=True))
 
     def rounding(self, u: Tensor, draws: Draws) -> tuple[Tensor, float]:
@@ -179,6 +181,20 @@ class LocalPotential:
         except (RuntimeError, NotImplementedError):
             return False
         return True
+
+    def _block_size(self) -> int:
+        """Points whose second derivatives are taken at once, from what autograd keeps for each."""
+        kept: dict[int, int] = {}
+
+        def measured(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        u = self.draw(Draws(0, range(1), _TRIALS))
+        with torch.autograd.graph.saved_tensors_hooks(measured, lambda tensor: tensor):
+            self._second_order(u, slice(0, 1))
+        return int(min(max(_GRAPH * _TRIALS / max(sum(kept.values()), 1), _ROWS[0]), _ROWS[1]))
 
 
 def _guarded(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -199,15 +199,6 @@ def test_an_end_of_the_ladder_that_contradicts_the_rest_is_said():
         assert (fit.best == 2) == (not bend.any())
 
 
-def test_groups_that_no_longer_mix_are_seen():
-    """Each group's deviation as it was at the stage before, or drawn afresh."""
-    generator = np.random.default_rng(0)
-    kept, fresh = generator.standard_normal((8, 1)) * np.ones(20), generator.standard_normal((8, 20))
-    for deviations, frozen in ((kept, True), (fresh, False), (np.concatenate([kept, fresh], 1), False)):
-        stages = [SimpleNamespace(log_t=float(i), mean=1 + 0.01 * d) for i, d in enumerate(deviations.T)]
-        assert Climb(stages).frozen == frozen
-
-
 def test_a_target_short_of_the_tail_is_no_ok():
     h = torch.logspace(-6, 0, 4, dtype=torch.float64)
     estimate = estimate_rlct(lambda w: (h * w.square()).sum(-1), torch.zeros(4), target_log_t=14.0, **QUICK)

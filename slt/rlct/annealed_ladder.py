@@ -10,13 +10,11 @@ import numpy as np
 
 from samplers.analytic import LocalPotential
 from samplers.annealing import MAX_LOG_T, ROUNDING, Annealing, Stage
-from slt.rlct.asymptotics import AsymptoticFit, correlation, fit_asymptotics, half_height, height
+from slt.rlct.asymptotics import AsymptoticFit, fit_asymptotics, half_height, height
 
 GROUPS = 8
 TAIL_NATS, TAIL_LENGTH = 25.0, 40.0  # how far past half height the ladder goes: λ (L - L_½) and L - L_½
 EXTENSION = 1.6  # of the tail, once, where m is not settled: more of it says more than more particles do
-FROZEN = 0.8  # correlation of a group's E[tK] with that of the stage before, above which no move refreshes it any more
-MEMORY = 12  # stages over which that is taken
 MIN_STAGES = 8
 MAX_STAGES = 300
 MAX_BATCHES = 4  # times the particles asked for, while m is not settled
@@ -61,11 +59,6 @@ class Climb:
         return float(min(length / TAIL_LENGTH, length * max(height(curve), ZERO) / TAIL_NATS))
 
     @property
-    def frozen(self) -> bool:
-        """Whether groups no longer mix: further stages would say again what the last ones said."""
-        return correlation(self.slopes[1][:, -MEMORY - 1 :]) > FROZEN
-
-    @property
     def settled(self) -> bool:
         """Whether one m has nearly all of the probability, and λ a small enough error."""
         if self.fit is None:
@@ -90,7 +83,7 @@ def climb(
         return found
     found.fit = found.fitted(local.dimension)
     if not found.settled and found.stopped is None and target is None:
-        while found.stopped is None and found.tail < EXTENSION and not found.frozen:
+        while found.stopped is None and found.tail < EXTENSION:
             _ascend(found, annealing, target, deadline, say)
         found.fit = found.fitted(local.dimension)
     lap = time.monotonic() - started
