@@ -10,7 +10,8 @@ import torch
 import slt
 from samplers.errors import InputError
 from slt import zoo
-from slt.rlct.annealed_ladder import Climb
+from slt.rlct import annealed_ladder
+from slt.rlct.annealed_ladder import EXTENSION, Climb, climb
 from slt.rlct.asymptotics import fit_asymptotics
 from slt.rlct.estimation import estimate_rlct
 from slt.rlct.verdict import fit_reasons
@@ -197,6 +198,31 @@ def test_an_end_of_the_ladder_that_contradicts_the_rest_is_said():
         said = " ".join(fit_reasons(Climb(stages, fit), fit, 6))
         assert ("the end of the ladder speaks for m" in said) == bool(bend.any())
         assert (fit.best == 2) == (not bend.any())
+
+
+class Sluggish:
+    """An `Annealing` of λ = 5/2, m = 11 on paper, whose groups keep 0.98 of their deviations from stage to stage."""
+
+    def __init__(self, local, *, groups, size, seed, first_group=0):
+        self.log_t, self._generator = 1.0, np.random.default_rng([seed, first_group])
+        self._deviations = 0.01 * self._generator.standard_normal(groups)
+
+    def advance(self, log_t=None, *, limit=650.0):
+        self.log_t += 1.5
+        self._deviations = 0.98 * self._deviations + 0.002 * self._generator.standard_normal(len(self._deviations))
+        x = self.log_t + 4
+        mean = 2.5 - 10 * x / (x**2 + 9 * 5) + self._deviations
+        return SimpleNamespace(log_t=self.log_t, mean=mean, noise=0.0, rounding=0.0, ancestors=100.0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_ladder_of_a_large_m_goes_on_though_groups_mix_slowly(seed, monkeypatch):
+    monkeypatch.setattr(annealed_ladder, "Annealing", Sluggish)
+    monkeypatch.setattr(annealed_ladder, "MAX_BATCHES", 1)
+    found = climb(SimpleNamespace(dimension=15), 512, seed, None, None, lambda said: None)
+    learning_coefficient, error = found.fit.overall()
+    assert found.tail >= EXTENSION
+    assert abs(learning_coefficient - 2.5) < 3 * error < 0.05
 
 
 def test_a_target_short_of_the_tail_is_no_ok():

@@ -184,6 +184,13 @@ def test_mixture_potential():
         assert model.potential(w).item() == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("size", [1e-2, 1e-4, 1e-6])
+def test_mixture_potential_keeps_its_digits(size):
+    """At b = ±s and equal weights r - 1 is s² (x² - 1)/2 to leading order, and K = s⁴/4 (1 + O(s²))."""
+    w = torch.tensor([0.0, size, -size], dtype=torch.float64)
+    assert zoo.get("gaussian-mixture-2").potential(w).item() == pytest.approx(size**4 / 4, rel=1e-3, abs=0)
+
+
 @pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])
 def test_superposition_loss_against_a_dense_integral(scale):
     w = scale * torch.randn(5, 18, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

@@ -38,6 +38,27 @@ def test_derivatives_match_closed_forms():
     assert torch.allclose(twice, 2 * third)
 
 
+
+def test_second_derivatives_are_taken_of_fewer_points_at_once_where_each_takes_more_memory():
+    u = 0.5 * torch.randn(600, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    nodes = torch.linspace(0.5, 1.5, 10_000, dtype=torch.float64)
+    called = []
+
+    def wide(w):  # keeps 80 kB or more for each point
+        called.append(len(w))
+        return (w * nodes).square().mean(-1)
+
+    potential = LocalPotential(wide, ORIGIN[:1], 4.0)
+    called.clear()
+    _, gradient, hessian = potential.value_grad_hessian(u)
+    assert called == [256, 256, 88]
+    second = 2 * nodes.square().mean()
+    assert torch.allclose(gradient, second * u)
+    assert torch.allclose(hessian, second.expand(600, 1, 1))
+    narrow = LocalPotential(quartic, ORIGIN, 4.0)
+    assert torch.equal(narrow.value_grad_hessian(POINTS)[2], narrow.value_grad_hessian(POINTS.repeat(700, 1))[2][-3:])
+
+
 def test_a_constant_hessian_has_no_third_derivative():
     potential = LocalPotential(lambda w: w.square().sum(-1), ORIGIN, 1.0)
     identity = torch.eye(2, dtype=torch.float64).expand(3, -1, -1)
