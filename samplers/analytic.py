@@ -18,6 +18,8 @@ _TRIALS = 256  # points at which a new function is tried
 _FEW = 512  # points, at most, from which rounding in its evaluation is known
 _GRAPH = 8e6  # bytes of a graph of second derivatives that stay in a processor's cache: d passes go through it
 _ROWS = 256, 2048  # points per block of second and third derivatives, at least and at most
+_DIFFERENCE = 1e-4  # of a draw of the localizer: step over which gradients are compared with Hessians,
+_DISAGREE = 0.1  # and the relative difference at which they do not agree
 _CENTER = 1e-9  # |K(center)| above this, relative to K's size under the localizer, is no accident of rounding
 _NEGATIVE = 1e-12  # K below minus this, likewise,
 _DEVIATIONS = 10.0  # unless it is so many standard deviations of the rounding in its evaluation,
@@ -63,6 +65,7 @@ class LocalPotential:
         with torch.no_grad():
             return self._finite(u, self.function(self.center + u))
 
+    @torch.enable_grad()
     def value_and_grad(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """K (N,) and ∇K (N, d)."""
         point = (self.center + u).requires_grad_()
@@ -117,6 +120,7 @@ class LocalPotential:
         self.floor = max(self.floor, -lowest)
         return torch.nan_to_num(value.double(), nan=torch.inf, posinf=torch.inf).clamp(min=0.0)
 
+    @torch.enable_grad()
     def _second_order(self, u: Tensor, block: slice = slice(None)) -> tuple[Tensor, Tensor, Tensor]:
         point = (self.center + u).requires_grad_()
         value = self.function(point)
@@ -132,6 +136,7 @@ class LocalPotential:
             torch.where(sound[:, None, None], hessian, 0.0),
         )
 
+    @torch.enable_grad()
     def _third_order(self, u: Tensor, first: Tensor, *seconds: Tensor) -> tuple[Tensor, ...]:
         point = (self.center + u).requires_grad_()
         gradient = _grad(self.function(point).sum(), point, create_graph=True)
@@ -148,6 +153,7 @@ class LocalPotential:
         points = (self.center + u).expand(_TRIALS, -1)
         return _DEVIATIONS * evaluation_noise(self.function, points, directions, change=_AROUND_ZERO)
 
+    @torch.enable_grad()
     def _tolerances(self) -> tuple[float, float]:
         """|K(center)|, and how far below zero K may be, after making sure that it is one to use."""
         u = self.draw(Draws(0, range(1), _TRIALS))
@@ -168,8 +174,9 @@ class LocalPotential:
             raise InputError(f"the potential must be zero at the centre: K(center) = {at_center:.4g}")
         try:
             _grad(value.sum(), point)
-        except RuntimeError as error:
-            raise InputError(f"the potential is not differentiable: {str(error).splitlines()[0]}") from error
+        except Exception as error:
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(f"the potential is not differentiable: {said}") from error
         return abs(at_center), _NEGATIVE * size
 
     def _twice_differentiable(self) -> bool:
@@ -180,21 +187,40 @@ class LocalPotential:
             self._third_order(u, vectors, vectors)
         except (RuntimeError, NotImplementedError):
             return False
-        return True
+        return self._second_derivatives_agree()
+
+    def _second_derivatives_agree(self) -> bool:
+        """Whether Hessians are what gradients change by: a derivative written by hand may have none, and say zero."""
+        draws = Draws(0, range(1), _TRIALS)
+        u = self.draw(draws)
+        step = _DIFFERENCE * self.draw(draws)
+        forward, backward = self.value_and_grad(u + step)[1], self.value_and_grad(u - step)[1]
+        found, expected = 2 * (self._second_order(u)[2] @ step[..., None])[..., 0], forward - backward
+        size = found.norm(dim=-1) + expected.norm(dim=-1)
+        wrong = (found - expected).norm(dim=-1) > _DISAGREE * size + _DIFFERENCE**2 * forward.norm(dim=-1)
+        return float(wrong.double().mean()) < 0.5
 
     def _block_size(self) -> int:
         """Points whose second derivatives are taken at once, from what autograd keeps for each."""
+        try:
+            one, all_ = (self._graph_size(self.draw(Draws(0, range(1), n))) for n in (1, _TRIALS))
+        except (InputError, RuntimeError):  # functions that cannot be looked into by hooks, as those of torch.func
+            return _ROWS[1]
+        return int(min(max(_GRAPH * (_TRIALS - 1) / max(all_ - one, 1), _ROWS[0]), _ROWS[1]))
+
+    def _graph_size(self, u: Tensor) -> int:
+        """Bytes that autograd keeps for second derivatives at u."""
         kept: dict[int, int] = {}
 
         def measured(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            kept[storage.data_ptr()] = storage.nbytes()
+            if tensor.layout == torch.strided:
+                storage = tensor.untyped_storage()
+                kept[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        u = self.draw(Draws(0, range(1), _TRIALS))
         with torch.autograd.graph.saved_tensors_hooks(measured, lambda tensor: tensor):
             self._second_order(u, slice(0, 1))
-        return int(min(max(_GRAPH * _TRIALS / max(sum(kept.values()), 1), _ROWS[0]), _ROWS[1]))
+        return sum(kept.values())
 
 
 def _guarded(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -119,6 +119,29 @@ def test_what_does_not_compare_is_refused():
         compare_phases([base, base], ["a", "a"])
 
 
+@pytest.mark.parametrize("solutions", [[1.0, 2.0], phase(SIMPLE, 0.1), None, [phase(SIMPLE, 0.1), "b.json"]])
+def test_what_is_no_free_energy_is_one_line(solutions):
+    with pytest.raises(slt.InputError, match=r"a list of results of slt\.free_energy"):
+        compare_phases(solutions)
+
+
+@pytest.mark.parametrize("text", ["123", "null", '"x"', "[]"])
+def test_a_file_of_something_else_is_one_line(text, tmp_path):
+    file = tmp_path / "a.json"
+    file.write_text(text)
+    with pytest.raises(slt.InputError, match="holds no free energy"):
+        FreeEnergyEstimate.load(file)
+
+
+def test_a_slope_that_is_not_that_of_the_asymptotic_form_is_uncertain_beyond_the_ladder():
+    settled = phase(COMPLEX, 0.0)
+    moving = replace(settled, terms=replace(settled.terms, llc=settled.terms.llc - 1))
+    (value, error), (same, wider) = (free_energy_at(e, np.array([5000.0])) for e in (settled, moving))
+    assert value == same
+    assert wider == pytest.approx(math.log(5) * 1.0, rel=0.1)
+    assert error < 0.05
+
+
 def test_odds_beyond_floating_point_are_powers_of_ten():
     assert "odds 10^1303 (95%: 10^1303 to 10^1303)" in str(compare_phases([phase(SIMPLE, 0.0), phase(SIMPLE, 3.0)]))
 

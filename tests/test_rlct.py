@@ -14,7 +14,7 @@ from slt.rlct import annealed_ladder
 from slt.rlct.annealed_ladder import EXTENSION, Climb, climb
 from slt.rlct.asymptotics import fit_asymptotics
 from slt.rlct.estimation import estimate_rlct
-from slt.rlct.verdict import fit_reasons
+from slt.rlct.verdict import fit_reasons, ladder_reasons
 
 QUICK = {"particles": 1024, "volume": False}
 
@@ -200,6 +200,30 @@ def test_an_end_of_the_ladder_that_contradicts_the_rest_is_said():
         assert (fit.best == 2) == (not bend.any())
 
 
+@pytest.mark.parametrize(
+    ("potential", "dimension", "exact"),
+    [
+        (lambda w: w[:, 0] ** 24 + w[:, 1] ** 2, 2, 13 / 24),
+        (lambda w: w[:, 0] ** 6 * w[:, 1] ** 8 + w[:, 2] ** 2, 3, 5 / 8),
+    ],
+)
+def test_a_slow_power_beside_a_regular_direction_is_no_logarithm(potential, dimension, exact):
+    """E[tK] halts at 1/2 and creeps on: with the ladder as long as the regular part needs, m was 2 or 3 and 'ok'."""
+    estimate = estimate_rlct(potential, torch.zeros(dimension), particles=2048, volume=False)
+    assert estimate.multiplicity == 1
+    assert estimate.learning_coefficient == pytest.approx(exact, rel=0.01)
+    assert estimate.curve.log_t[-1] > 70
+
+
+def test_a_target_that_is_not_reached_is_said():
+    log_t = np.arange(0.0, 60.0, 1.5)
+    curve = 0.5 * (1 - np.exp(-log_t)) + 1e-4 * np.random.default_rng(0).standard_normal((8, len(log_t)))
+    stages = [SimpleNamespace(log_t=t, mean=y) for t, y in zip(log_t, curve.T, strict=True)]
+    assert ladder_reasons(Climb(stages)) == ladder_reasons(Climb(stages), 300.0) == []
+    (reason,) = ladder_reasons(Climb(stages, stopped="ancestors"), 300.0)
+    assert "target_log_t = 300 was not reached" in reason
+
+
 class Sluggish:
     """An `Annealing` of λ = 5/2, m = 11 on paper, whose groups keep 0.98 of their deviations from stage to stage."""
 
@@ -242,7 +266,7 @@ def test_a_potential_too_small_to_be_felt_is_not_called_zero():
     "knobs",
     [
         {"seed": -1}, {"seed": 1.5}, {"seed": None}, {"particles": 4096.5}, {"particles": "a"}, {"target_log_t": "a"},
-        {"target_log_t": float("-inf")}, {"max_seconds": float("nan")}, {"max_seconds": -1},
+        {"target_log_t": float("-inf")}, {"max_seconds": float("nan")}, {"max_seconds": -1}, {"progress": True},
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(knobs):

@@ -113,14 +113,16 @@ def compare_phases(estimates: Sequence[FreeEnergyEstimate], labels: Sequence[str
 
     The odds of a over b are exp(G_b - G_a). At another n' the loss L* is taken to stay what it is and F to be
     the measured F at nβ = n'β; beyond the ladder F goes on as λ log nβ - (m - 1) log log nβ from its measured end, with
-    the λ of its asymptotic form. A flip is an n at which G_a = G_b.
+    the slope measured there. A flip is an n at which G_a = G_b.
 
     Raises InputError for fewer than two solutions, for a failed one, and where n, β or γ differ: the free energies of
     different data, temperatures or priors do not compare.
     """
+    if not isinstance(estimates, Sequence) or not all(isinstance(e, FreeEnergyEstimate) for e in estimates):
+        raise InputError("a comparison takes a list of results of slt.free_energy, two or more")
     if len(estimates) < 2:
         raise InputError(f"a comparison needs at least two solutions, got {len(estimates)}")
-    names = [f"solution {k + 1}" for k in range(len(estimates))] if labels is None else list(labels)
+    names = [f"solution {k + 1}" for k in range(len(estimates))] if labels is None else [str(name) for name in labels]
     if len(names) != len(estimates) or len(set(names)) != len(names):
         raise InputError(f"{len(estimates)} solutions need as many different labels, got {', '.join(names)}")
     _check_comparable(estimates, names)
@@ -215,9 +217,10 @@ def free_energy_at(estimate: FreeEnergyEstimate, n: np.ndarray) -> tuple[np.ndar
     """n β L* + F(nβ) and its error at other n (any shape), L* staying what it is.
 
     On the ladder F is interpolated in log nβ by cubics whose slopes are the measured λ̂ = dF/d log nβ; below its first
-    rung F falls to 0 as the power of nβ that has this slope there; beyond its end it goes on by the asymptotic form.
+    rung F falls to 0 as the power of nβ that has this slope there; beyond its end it goes on by the asymptotic form, with
+    the measured slope. Where λ̂ has no plateau that of β* = 1/log n is another: the difference counts as an error.
     """
-    curve, terms = estimate.curve, estimate.terms
+    curve, more = estimate.curve, estimate.terms.multiplicity - 1
     t = np.asarray(n, dtype=np.float64) * estimate.beta
     rungs = estimate.n * curve.beta
     x, knots = np.log(t), np.log(rungs)
@@ -234,14 +237,15 @@ def free_energy_at(estimate: FreeEnergyEstimate, n: np.ndarray) -> tuple[np.ndar
     else:
         inside = np.full_like(x, curve.free_energy[0])
     beyond = np.maximum(x - knots[-1], 0.0)
-    tail = terms.llc * beyond
-    if terms.multiplicity > 1 and knots[-1] > 0:
-        tail -= (terms.multiplicity - 1) * np.log(np.maximum(x, knots[-1]) / knots[-1])
+    tail = curve.llc[-1] * beyond
+    if more and knots[-1] > 0:
+        tail += more * (beyond / knots[-1] - np.log(np.maximum(x, knots[-1]) / knots[-1]))
     first = curve.free_energy[0]
     power = curve.llc[0] / first if 0 < curve.llc[0] <= first else 1.0
     value = np.where(t < rungs[0], first * np.minimum(t / rungs[0], 1.0) ** power, inside + tail)
     error = np.interp(x, knots, curve.free_energy_error)
-    return t * estimate.center_loss + value, np.hypot(error, beyond * curve.llc_error[-1])
+    drift = beyond * np.hypot(curve.llc_error[-1], curve.llc[-1] - estimate.terms.llc)
+    return t * estimate.center_loss + value, np.hypot(error, drift)
 
 
 def _flips(a: FreeEnergyEstimate, b: FreeEnergyEstimate, first: str, second: str, grid: np.ndarray) -> list[Flip]:

@@ -189,7 +189,7 @@ class FreeEnergyEstimate:
             else:
                 text = path.read_text(encoding="utf-8")
             return cls._from_dict(json.loads(text), trace)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path}: holds no free energy; make one with slt estimate TASK CHECKPOINT --ladder --save FILE"
             ) from error
@@ -202,6 +202,8 @@ class FreeEnergyEstimate:
         for name, kind in parts.items():
             values[name] = None if values[name] is None else kind(**values[name])
         values["curve"] = Curve(**{k: np.array(v, dtype=np.float64) for k, v in values["curve"].items()})
+        if len({array.shape for array in vars(values["curve"]).values()}) != 1 or not values["curve"].beta.size:
+            raise ValueError("columns of different lengths")
         values["methods"] = {k: (float(a), _number(b)) for k, (a, b) in values["methods"].items()}
         values["interval"] = tuple(_number(v) for v in values["interval"])
         for name in ("free_energy", "std_error", "rhat", "ess", "llc", "llc_error", "center_loss"):

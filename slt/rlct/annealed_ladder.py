@@ -10,10 +10,11 @@ import numpy as np
 
 from samplers.analytic import LocalPotential
 from samplers.annealing import MAX_LOG_T, ROUNDING, Annealing, Stage
-from slt.rlct.asymptotics import AsymptoticFit, fit_asymptotics, half_height, height
+from slt.rlct.asymptotics import AsymptoticFit, fit_asymptotics, half_height, height, youth
 
 GROUPS = 8
 TAIL_NATS, TAIL_LENGTH = 25.0, 40.0  # how far past half height the ladder goes: λ (L - L_½) and L - L_½
+AGED, AGED_FOR_LOGARITHMS = 1.5, 3.0  # the same length in units of `youth`, for any m and for m > 1
 EXTENSION = 1.6  # of the tail, once, where m is not settled: more of it says more than more particles do
 MIN_STAGES = 8
 MAX_STAGES = 300
@@ -52,11 +53,13 @@ class Climb:
 
     @property
     def tail(self) -> float:
-        """Length of the tail in units of what is needed."""
+        """Length of the tail in units of what is needed: by itself, in nats, and to have aged, for m > 1 twice over."""
         log_t, groups = self.slopes
         curve = groups.mean(0)
         length = log_t[-1] - half_height(log_t, curve)
-        return float(min(length / TAIL_LENGTH, length * max(height(curve), ZERO) / TAIL_NATS))
+        aged = AGED_FOR_LOGARITHMS if self.fit is not None and self.fit.best > 1 else AGED
+        needed = max(TAIL_LENGTH, TAIL_NATS / max(height(curve), ZERO), aged * youth(log_t, groups))
+        return float(length / needed)
 
     @property
     def settled(self) -> bool:
@@ -78,10 +81,13 @@ def climb(
     annealing = Annealing(local, groups=GROUPS, size=size, seed=seed)
     found = Climb()
     while found.stopped is None and not _arrived(found, annealing, target):
-        _ascend(found, annealing, target, deadline, say)
-    if len(found.stages) < MIN_STAGES or height(found.slopes[1].mean(0)) < ZERO:
+        while found.stopped is None and not _arrived(found, annealing, target):
+            _ascend(found, annealing, target, deadline, say)
+        if len(found.stages) < MIN_STAGES or height(found.slopes[1].mean(0)) < ZERO:
+            break
+        found.fit = found.fitted(local.dimension)  # if m > 1, a young tail has to be longer
+    if found.fit is None:
         return found
-    found.fit = found.fitted(local.dimension)
     if not found.settled and found.stopped is None and target is None:
         while found.stopped is None and found.tail < EXTENSION:
             _ascend(found, annealing, target, deadline, say)

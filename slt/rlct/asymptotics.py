@@ -31,6 +31,7 @@ _OFFSETS = np.linspace(-2.6, 2.6, 41)  # of c, in prior standard deviations
 _SPREADS = np.array([-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0])  # κ in units of 5 + 1/λ²
 _RATES = np.exp(np.linspace(log(0.1), log(4.0), 12))  # δ in units of λ
 _NEGLIGIBLE = 12.0  # nats
+_YOUNG, _CERTAIN = 0.85, 4.0  # rise over the last doubling, in units of that over the one before; standard errors
 _AROUND = 6  # points on either side from which a correlation is taken
 
 
@@ -109,6 +110,23 @@ def half_height(log_t: np.ndarray, curve: np.ndarray) -> float:
 def height(curve: np.ndarray) -> float:
     """The mean of the last fifth of the curve."""
     return float(curve[-max(3, len(curve) // 5) :].mean())
+
+
+def youth(log_t: np.ndarray, groups: np.ndarray) -> float:
+    """The last x, counted from half height, at which the curve had risen as much from x/2 on as from x/4 to x/2.
+
+    A logarithm rises less with every doubling of x, a power of t much less. Where it is the other way round another
+    part of K has yet to fall: in x²⁴ + y² the curve halts at λ = 1/2, the y's, and creeps up to 13/24 from there,
+    which for a while looks like a logarithm.
+    """
+    x = log_t - half_height(log_t, groups.mean(0))
+    last = 0.0
+    for k in np.flatnonzero(x > 0):
+        quarter, half = (np.array([np.interp(share * x[k], x, row) for row in groups]) for share in (0.25, 0.5))
+        excess = groups[:, k] - half - _YOUNG * (half - quarter)
+        if excess.mean() > _CERTAIN * excess.std(ddof=1) / sqrt(len(excess)):
+            last = float(x[k])
+    return last
 
 
 def fit_asymptotics(

@@ -52,7 +52,7 @@ def estimate_rlct(
     Raises InputError for a potential that cannot be used.
     """
     started = time.monotonic()
-    _check(particles, target_log_t, seed, max_seconds)
+    _check(particles, target_log_t, seed, max_seconds, progress)
     local = LocalPotential(potential, center, gamma)
     size = particles // GROUPS
     say = progress or (lambda message: None)
@@ -67,7 +67,7 @@ def estimate_rlct(
     used = size * len(found.stages[0].mean)
     if fit is None:
         return _without_fit(local, curve, found, used, seed, time.monotonic() - started)
-    reasons = fit_reasons(found, fit, local.dimension) + ladder_reasons(found)
+    reasons = fit_reasons(found, fit, local.dimension) + ladder_reasons(found, target_log_t)
     m = fit.best
     volumes = None
     if volume:
@@ -94,7 +94,9 @@ def estimate_rlct(
     )
 
 
-def _check(particles: int, target_log_t: float | None, seed: int, max_seconds: float | None) -> None:
+def _check(
+    particles: int, target_log_t: float | None, seed: int, max_seconds: float | None, progress: Report | None
+) -> None:
     whole = [isinstance(value, int) and not isinstance(value, bool) for value in (particles, seed)]
     if not whole[0] or particles < 8 * GROUPS:
         raise InputError(f"particles must be a whole number of at least {8 * GROUPS}, got {particles!r}")
@@ -106,6 +108,8 @@ def _check(particles: int, target_log_t: float | None, seed: int, max_seconds: f
         )
     if max_seconds is not None and not (isinstance(max_seconds, int | float) and 0 < max_seconds < inf):
         raise InputError(f"max_seconds must be positive and finite, got {max_seconds!r}")
+    if progress is not None and not callable(progress):
+        raise InputError(f"progress must be a function that takes a line of text, such as print, got {progress!r}")
 
 
 def _curve(found: Climb) -> Curve:

@@ -14,7 +14,7 @@ LAST_PART = 0.25  # of the ladder beyond half height, left out for a second look
 CONTRADICTED = 0.01  # probability of the best m without the last part, below which the two say different things
 
 
-def ladder_reasons(found: Climb) -> list[str]:
+def ladder_reasons(found: Climb, target: float | None = None) -> list[str]:
     """What ended the ladder, where it should have gone on: a tail too short can be fitted, and wrongly so."""
     where = f"the ladder ends at log t = {found.stages[-1].log_t:.0f}"
     ends = {
@@ -25,7 +25,9 @@ def ladder_reasons(found: Climb) -> list[str]:
         "time": f"{where}: max_seconds is over",
     }
     if found.tail >= 1:
-        return []
+        if target is None or found.stopped is None or found.stages[-1].log_t >= target:
+            return []
+        return [f"{ends[found.stopped]}: target_log_t = {target:g} was not reached"]
     why = ends[found.stopped] if found.stopped else f"{where}, as target_log_t says"
     return [f"{why}: that is {found.tail:.0%} of the tail it takes, so that m and the error of λ may be far off"]
 

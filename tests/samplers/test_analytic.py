@@ -38,7 +38,6 @@ def test_derivatives_match_closed_forms():
     assert torch.allclose(twice, 2 * third)
 
 
-
 def test_second_derivatives_are_taken_of_fewer_points_at_once_where_each_takes_more_memory():
     u = 0.5 * torch.randn(600, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     nodes = torch.linspace(0.5, 1.5, 10_000, dtype=torch.float64)
@@ -57,6 +56,45 @@ def test_second_derivatives_are_taken_of_fewer_points_at_once_where_each_takes_m
     assert torch.allclose(hessian, second.expand(600, 1, 1))
     narrow = LocalPotential(quartic, ORIGIN, 4.0)
     assert torch.equal(narrow.value_grad_hessian(POINTS)[2], narrow.value_grad_hessian(POINTS.repeat(700, 1))[2][-3:])
+
+
+def test_functions_that_hooks_cannot_look_into_are_taken():
+    """`torch.func` refuses saved tensor hooks, sparse tensors have no storage to measure."""
+    matrix = torch.eye(2, dtype=torch.float64).to_sparse()
+    slope = torch.vmap(torch.func.grad(lambda w: (w[0] * w[1]) ** 2))
+    for function in (lambda w: slope(w).square().sum(-1), lambda w: torch.sparse.mm(matrix, w.T).square().sum(0)):
+        potential = LocalPotential(function, ORIGIN, 4.0)
+        assert potential.smooth
+        assert torch.allclose(potential.value(POINTS), function(POINTS))
+
+
+class OnceDifferentiable(torch.autograd.Function):
+    """(x - y²)² with a gradient by hand, of which autograd takes the derivative to be zero."""
+
+    @staticmethod
+    def forward(ctx, w):
+        ctx.save_for_backward(w)
+        return (w[:, 0] - w[:, 1] ** 2) ** 2
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, upstream):
+        (w,) = ctx.saved_tensors
+        residual = w[:, 0] - w[:, 1] ** 2
+        return (upstream * 2 * residual)[:, None] * torch.stack([torch.ones_like(residual), -2 * w[:, 1]], -1)
+
+
+def test_second_derivatives_that_are_not_those_of_the_gradient_are_not_used():
+    assert not LocalPotential(OnceDifferentiable.apply, ORIGIN, 25.0).smooth
+    assert LocalPotential(lambda w: (w[:, 0] - w[:, 1] ** 2) ** 2, ORIGIN, 25.0).smooth
+    assert LocalPotential(lambda w: (w[:, 0] - w[:, 1]).relu() + w[:, 1].abs(), ORIGIN, 25.0).smooth
+
+
+def test_gradients_are_taken_where_the_caller_has_switched_them_off():
+    with torch.no_grad():
+        _, gradient, hessian = LocalPotential(quartic, ORIGIN, 4.0).value_grad_hessian(POINTS)
+    assert bool(gradient.abs().sum() > 0)
+    assert bool(hessian.abs().sum() > 0)
 
 
 def test_a_constant_hessian_has_no_third_derivative():
