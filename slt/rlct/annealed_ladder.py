@@ -53,13 +53,22 @@ class Climb:
 
     @property
     def tail(self) -> float:
-        """Length of the tail in units of what is needed: by itself, in nats, and to have aged, for m > 1 twice over."""
+        """Length of the tail in units of what is needed."""
+        return self._tail(1.0)
+
+    @property
+    def extended(self) -> bool:
+        """Whether the tail is as long as it is to be where m is not settled."""
+        return self._tail(EXTENSION) >= 1
+
+    def _tail(self, stretch: float) -> float:
+        """Length of the tail over what is needed: by itself, in nats, and to have aged, for m > 1 twice over."""
         log_t, groups = self.slopes
         curve = groups.mean(0)
         length = log_t[-1] - half_height(log_t, curve)
         aged = AGED_FOR_LOGARITHMS if self.fit is not None and self.fit.best > 1 else AGED
-        needed = max(TAIL_LENGTH, TAIL_NATS / max(height(curve), ZERO), aged * youth(log_t, groups))
-        return float(length / needed)
+        needed = stretch * max(TAIL_LENGTH, TAIL_NATS / max(height(curve), ZERO))
+        return float(length / max(needed, aged * youth(log_t, groups)))
 
     @property
     def settled(self) -> bool:
@@ -89,7 +98,7 @@ def climb(
     if found.fit is None:
         return found
     if not found.settled and found.stopped is None and target is None:
-        while found.stopped is None and found.tail < EXTENSION:
+        while found.stopped is None and not found.extended:
             _ascend(found, annealing, target, deadline, say)
         found.fit = found.fitted(local.dimension)
     lap = time.monotonic() - started
