@@ -184,6 +184,8 @@ def test_result_prints_and_serializes(digits, digits_mlp, tmp_path):
         ({"chains": 0}, "chains must be"),
         ({"draws": 1}, "draws must be"),
         ({"gamma": -1.0}, "gamma must be positive"),
+        ({"gamma": "5"}, "gamma must be positive"),
+        ({"beta": "1"}, "beta must be at least 0"),
         ({"beta": -0.1}, "beta must be"),
         ({"step_size": math.nan}, "step_size must be"),
         ({"sampler": "magic"}, "sampler must be one of"),

@@ -100,6 +100,10 @@ def test_what_waic_refuses():
         information(np.zeros((2, 3, 5)))
     with pytest.raises(slt.InputError, match="finite"):
         information(np.full((2, 5, 5), np.nan))
+    with pytest.raises(slt.InputError, match="detach"):
+        information(torch.ones(2, 4, 3, requires_grad=True))
+    with pytest.raises(slt.InputError, match="at least 4 draws"):
+        information(np.zeros((0, 4, 2)))
     with pytest.raises(slt.InputError, match="beta must be positive"):
         information(np.zeros((2, 5, 5)), beta=0.0)
 

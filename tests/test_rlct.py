@@ -215,6 +215,14 @@ def test_a_slow_power_beside_a_regular_direction_is_no_logarithm(potential, dime
     assert estimate.curve.log_t[-1] > 70
 
 
+def test_m_is_given_a_number():
+    estimate = estimate_rlct(lambda w: w.square().sum(-1), torch.zeros(1), particles=512, volume=False)
+    assert max(estimate.multiplicity_given(np.float64(0.5)).values()) > 0.9
+    for wrong in ("half", None, float("nan")):
+        with pytest.raises(InputError, match="λ must be a finite number"):
+            estimate.multiplicity_given(wrong)
+
+
 def test_a_target_that_is_not_reached_is_said():
     log_t = np.arange(0.0, 60.0, 1.5)
     curve = 0.5 * (1 - np.exp(-log_t)) + 1e-4 * np.random.default_rng(0).standard_normal((8, len(log_t)))

@@ -124,7 +124,9 @@ def compare_phases(estimates: Sequence[FreeEnergyEstimate], labels: Sequence[str
         raise InputError(f"a comparison needs at least two solutions, got {len(estimates)}")
     names = [f"solution {k + 1}" for k in range(len(estimates))] if labels is None else [str(name) for name in labels]
     if len(names) != len(estimates) or len(set(names)) != len(names):
-        raise InputError(f"{len(estimates)} solutions need as many different labels, got {', '.join(names)}")
+        raise InputError(
+            f"{len(estimates)} solutions need as many different labels, got {', '.join(names)}: is one given twice?"
+        )
     _check_comparable(estimates, names)
     order = np.argsort([estimate.total for estimate in estimates], kind="stable")
     estimates, names = [estimates[i] for i in order], [names[i] for i in order]

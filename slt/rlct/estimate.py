@@ -79,7 +79,9 @@ class RLCTEstimate:
         A large m is hardly told from its neighbours when λ is to be found too, since a little more of one looks like a
         little less of the other; given λ it often is. Raises InputError where the curve contradicts that λ.
         """
-        found = self.fit.probabilities_given(learning_coefficient) if self.fit is not None else {}
+        if not isinstance(learning_coefficient, int | float) or not isfinite(learning_coefficient):
+            raise InputError(f"λ must be a finite number, got {learning_coefficient!r}")
+        found = self.fit.probabilities_given(float(learning_coefficient)) if self.fit is not None else {}
         if not found:
             raise InputError(
                 f"λ = {learning_coefficient:g} contradicts the estimate, {self.learning_coefficient:.4f} ± "
