@@ -129,26 +129,15 @@ def test_what_all_groups_are_off_by_is_no_logarithm():
     assert fit.given(1)[0] == pytest.approx(5.0, rel=1e-3)
 
 
-def power_curve(power: int, log_t: np.ndarray) -> np.ndarray:
-    """E[tK] of K = x^power by a sum over log x, as far down as log t = 100."""
-    s = np.linspace(-60.0, 1.2, 20_001)
-    exponent = np.exp(np.minimum(log_t[:, None] + power * s, 700.0))
-    weight = -exponent + s - 12.5 * np.exp(2 * s)
-    weight = np.exp(weight - weight.max(1, keepdims=True))
-    return (exponent * weight).sum(1) / weight.sum(1)
-
-
 def test_a_curve_that_creeps_on_after_a_halt_is_young_and_a_logarithm_is_not():
-    log_t = np.arange(0.0, 96.0, 1.5)
-    noise = 1e-4 * np.random.default_rng(0).standard_normal((8, len(log_t)))
-    creeping = power_curve(24, log_t) + power_curve(2, log_t)
-    assert power_curve(24, log_t)[-1] == pytest.approx(1 / 24, rel=1e-2)
-    known = {end: youth(log_t[log_t <= end], (creeping + noise)[:, log_t <= end]) for end in (50.0, 95.0)}
-    assert known[50.0] > 45  # to the very end
-    assert 50 < known[95.0] < 65
-    logarithm = 0.5 - 1 / (log_t + 2)
-    for curve in (logarithm, power_curve(4, log_t), power_curve(2, log_t)):
-        assert youth(log_t, curve + noise) < 12
+    def known(name: str, end: float) -> float:
+        log_t = np.arange(0.0, end, 1.5)
+        return youth(log_t, noisy(zoo.get(name).mean_potential(np.exp(log_t), 25.0), 1e-4, 0))
+
+    assert known("sum-w2-w24", 51.0) > 45  # to the very end
+    assert 50 < known("sum-w2-w24", 96.0) < 65
+    for name in ("quadratic-1", "w4", "crossing-2-2", "norms-3-3"):
+        assert known(name, 60.0) < 12
 
 
 def test_half_height():

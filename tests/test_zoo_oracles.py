@@ -194,6 +194,7 @@ def test_sum_of_powers_against_its_parts():
 
     check_log_z("x4-y6", [power(4, t) * power(6, t) for t in T])
     check_log_z("sum-w2-w4", [power(2, t) * power(4, t) for t in T])
+    check_log_z("sum-w2-w24", [power(2, t) * power(24, t) for t in T])
 
 
 def test_hyperbola_against_one_dimensional_quadrature():

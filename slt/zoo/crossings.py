@@ -93,6 +93,8 @@ def models() -> list[AnalyticModel]:
         monomial("crossing-2-4", [2, 4]),
         monomial("crossing-4-4", [4, 4]),
         monomial_sum("sum-w2-w4", [[2], [4]]),
+        monomial_sum("sum-w2-w24", [[2], [24]]),
+        monomial_sum("sum-w2-crossing-6-8", [[2], [6, 8]]),
         monomial_sum("sum-of-crossings", [[2, 2], [2, 2]]),
         norm_product("norms-3-3", [3, 3]),
         norm_product("norms-2-5", [2, 5]),
