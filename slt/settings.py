@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any
 
 import torch
@@ -70,11 +71,9 @@ class Settings:
                 raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")
         for name in ("step_size", "initial_step_size", "gamma", "target_error", "max_seconds", "memory"):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, int | float) and value > 0 and math.isfinite(value)):
+            if value is not None and not (isinstance(value, Real) and float(value) > 0 and math.isfinite(value)):
                 raise InputError(f"{name} must be positive and finite, got {value!r}")
-        if self.beta is not None and not (
-            isinstance(self.beta, int | float) and self.beta >= 0 and math.isfinite(self.beta)
-        ):
+        if self.beta is not None and not (isinstance(self.beta, Real) and self.beta >= 0 and math.isfinite(self.beta)):
             raise InputError(f"beta must be at least 0 and finite, got {self.beta!r}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise InputError(f"seed must be a whole number of at least 0, got {self.seed!r}")

@@ -12,6 +12,7 @@ import slt
 import slt.diagnostics
 from samplers.trace import Trace
 from slt.llc.estimate import JSON_KEYS
+from slt.settings import Settings
 
 QUICK = {"chains": 4, "draws": 20, "progress": False}
 
@@ -176,6 +177,11 @@ def test_result_prints_and_serializes(digits, digits_mlp, tmp_path):
     read = Trace.load(tmp_path / "trace.nc")
     assert np.array_equal(read.loss, run.trace.loss)
     assert (read.warmup, read.attributes["n"]) == (run.trace.warmup, run.n)
+
+
+def test_numbers_of_numpy_are_numbers():
+    settings = Settings(gamma=np.float32(5.0), beta=np.float64(1.0))
+    assert (settings.gamma, settings.beta) == (5.0, 1.0)
 
 
 @pytest.mark.parametrize(
