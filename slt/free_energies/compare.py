@@ -220,7 +220,7 @@ def free_energy_at(estimate: FreeEnergyEstimate, n: np.ndarray) -> tuple[np.ndar
 
     On the ladder F is interpolated in log nβ by cubics whose slopes are the measured λ̂ = dF/d log nβ; below its first
     rung F falls to 0 as the power of nβ that has this slope there; beyond its end it goes on by the asymptotic form
-    with the measured slope. Where λ̂ has no plateau that of β* = 1/log n is another: the difference is an error.
+    with the measured slope. Where λ̂ has no plateau that of β* = 1/log n is another: the difference adds to the error.
     """
     curve, more = estimate.curve, estimate.terms.multiplicity - 1
     t = np.asarray(n, dtype=np.float64) * estimate.beta

@@ -120,13 +120,11 @@ def youth(log_t: np.ndarray, groups: np.ndarray) -> float:
     which for a while looks like a logarithm.
     """
     x = log_t - half_height(log_t, groups.mean(0))
-    last = 0.0
-    for k in np.flatnonzero(x > 0):
-        quarter, half = (np.array([np.interp(share * x[k], x, row) for row in groups]) for share in (0.25, 0.5))
-        excess = groups[:, k] - half - _YOUNG * (half - quarter)
-        if excess.mean() > _CERTAIN * excess.std(ddof=1) / sqrt(len(excess)):
-            last = float(x[k])
-    return last
+    beyond = x > 0
+    quarter, half = (np.stack([np.interp(share * x[beyond], x, row) for row in groups]) for share in (0.25, 0.5))
+    excess = groups[:, beyond] - half - _YOUNG * (half - quarter)
+    young = excess.mean(0) > _CERTAIN * excess.std(0, ddof=1) / sqrt(len(groups))
+    return float(x[beyond][young].max(initial=0.0))
 
 
 def fit_asymptotics(
