@@ -9,6 +9,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
+from samplers.arguments import positive
 from samplers.errors import InputError
 from samplers.group_noise import Draws
 from samplers.resolution import evaluation_noise, granularity
@@ -39,15 +40,14 @@ class LocalPotential:
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor], center: Tensor, gamma: float):
-        if not (isinstance(gamma, int | float) and 0 < gamma < float("inf")):
-            raise InputError(f"gamma, the localizer's inverse variance, must be positive and finite, got {gamma}")
+        gamma = positive(gamma, "gamma, the localizer's inverse variance,")
         try:
-            center = torch.as_tensor(center, dtype=torch.float64).detach().cpu()
+            center = torch.as_tensor(center, dtype=torch.float64).detach().cpu().clone()
         except (TypeError, ValueError, RuntimeError):
             raise InputError(f"center must be a vector (d,) of finite numbers, got {type(center).__name__}") from None
         if center.ndim != 1 or len(center) == 0 or not bool(center.isfinite().all()):
             raise InputError(f"center must be a vector (d,) of finite numbers, got shape {tuple(center.shape)}")
-        self.function, self.center, self.gamma = _guarded(function), center, float(gamma)
+        self.function, self.center, self.gamma = _guarded(function), center, gamma
         self.dimension = len(center)
         # of γ|u|², by the tail bound of Laurent & Massart 2000 for χ²
         self._reach = self.dimension + 2 * sqrt(self.dimension * _BEYOND) + 2 * _BEYOND

@@ -1,13 +1,14 @@
 """The knobs of an estimate, their defaults and their checks. The same names in Python and on the command line."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from samplers.arguments import not_negative, positive, whole
 from samplers.errors import InputError
 from samplers.kernel import Kernel
 from samplers.registry import NAMES
@@ -65,24 +66,24 @@ class Settings:
             ("thin", 1),
             ("batch_size", 1),
             ("max_steps", 1),
+            ("seed", 0),
         ):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-                raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")
+            self._check(name, whole, least)
         for name in ("step_size", "initial_step_size", "gamma", "target_error", "max_seconds", "memory"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, Real) and float(value) > 0 and math.isfinite(value)):
-                raise InputError(f"{name} must be positive and finite, got {value!r}")
-        if self.beta is not None and not (isinstance(self.beta, Real) and self.beta >= 0 and math.isfinite(self.beta)):
-            raise InputError(f"beta must be at least 0 and finite, got {self.beta!r}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise InputError(f"seed must be a whole number of at least 0, got {self.seed!r}")
+            self._check(name, positive)
+        self._check("beta", not_negative)
         if isinstance(self.sampler, str) and self.sampler not in SAMPLERS:
             raise InputError(f"sampler must be one of {', '.join(SAMPLERS)}, or a kernel, got {self.sampler!r}")
         if self.remedy not in (None, *REMEDIES):
             raise InputError(f"remedy must be one of {', '.join(REMEDIES)}, got {self.remedy!r}")
         if self.preconditioner not in PRECONDITIONERS:
             raise InputError(f"preconditioner must be one of {', '.join(PRECONDITIONERS)}, got {self.preconditioner!r}")
+
+    def _check(self, name: str, check: Callable[..., float], *limits: int) -> None:
+        """Replace a number that is given by what a check of `samplers.arguments` makes of it."""
+        value = getattr(self, name)
+        if value is not None:
+            object.__setattr__(self, name, check(value, name, *limits))
 
 
 def settings_by_name(settings: dict[str, Any]) -> Settings:

@@ -180,8 +180,10 @@ def test_result_prints_and_serializes(digits, digits_mlp, tmp_path):
 
 
 def test_numbers_of_numpy_are_numbers():
-    settings = Settings(gamma=np.float32(5.0), beta=np.float64(1.0))
-    assert (settings.gamma, settings.beta) == (5.0, 1.0)
+    settings = Settings(gamma=np.float32(5.0), beta=np.float64(1.0), chains=np.int64(4), seed=np.int32(3))
+    found = (settings.gamma, settings.beta, settings.chains, settings.seed)
+    assert found == (5.0, 1.0, 4, 3)
+    assert [type(value) for value in found] == [float, float, int, int]
 
 
 @pytest.mark.parametrize(

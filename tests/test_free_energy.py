@@ -179,7 +179,7 @@ def test_an_offset_of_the_loss_is_found_without_being_told():
     knobs = {"gamma": 1.0, "progress": False, "seed": 2}
     n = 20_000
     plain, raised = (
-        free_energy_of_potential(lambda w, c=c: 0.5 * (h * w.square()).sum(-1) + c, torch.zeros(3).double(), n, **knobs)
+        free_energy_of_potential(lambda w, c=c: 0.5 * (h * w.square()).sum(-1) + c, [0.0] * 3, n, **knobs)
         for c in (0.0, 3.0)
     )
     error = math.hypot(raised.std_error, plain.std_error)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import nn
 
+from samplers.arguments import positive
 from samplers.batches import Batches
 from samplers.engine import ModuleLoss, PerSampleLoss
 from samplers.errors import InputError
@@ -120,8 +121,7 @@ def information(losses: ArrayLike, beta: float = 1.0) -> Information:
         values = np.asarray(losses, dtype=np.float64)
     except (TypeError, ValueError, RuntimeError):  # the last from a tensor that carries a graph
         raise InputError("losses must be an array of numbers (chain, draw, sample); detach a tensor first") from None
-    if not isinstance(beta, int | float) or not 0 < beta < math.inf:
-        raise InputError(f"beta must be positive and finite, got {beta!r}")
+    beta = positive(beta, "beta")
     if values.ndim != 3 or values.shape[0] < 1 or values.shape[1] < 4 or values.shape[2] < 1:
         raise InputError(f"losses must be (chain, draw, sample) with at least 4 draws, got shape {values.shape}")
     if not np.isfinite(values).all():

@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
+from samplers.arguments import whole
 from samplers.engine import LossFunction, PerSampleLoss, Potential
 from samplers.errors import InputError
 from samplers.ladder_trace import LadderTrace
@@ -87,6 +89,7 @@ def free_energy_of_potential(
     `potential` maps points (C, d) to K (C,); `center` is w* (d,); `n` plays the part of the number of samples.
     """
     options = full_data_options(settings)
+    center = center if isinstance(center, Tensor) else torch.as_tensor(center, dtype=torch.float64)
     function = Potential(potential, len(center))
     with show_progress(progress) as report:
         result = _ladder(function, center, n, multiplicity, options, report, time.monotonic())
@@ -102,8 +105,7 @@ def _ladder(
     report: Progress,
     started: float,
 ) -> FreeEnergyEstimate:
-    if isinstance(multiplicity, bool) or not isinstance(multiplicity, int) or multiplicity < 1:
-        raise InputError(f"multiplicity must be a whole number of at least 1, got {multiplicity}")
+    multiplicity = whole(multiplicity, "multiplicity", 1)
     beta = 1.0 if options.beta is None else options.beta
     gamma = default_gamma(center) if options.gamma is None else options.gamma
     posterior = LocalPosterior(function, center, n=n, beta=beta, gamma=gamma)

@@ -14,7 +14,7 @@ from slt.rlct.asymptotics import AsymptoticFit, fit_asymptotics, half_height, he
 
 GROUPS = 8
 TAIL_NATS, TAIL_LENGTH = 25.0, 40.0  # how far past half height the ladder goes: λ (L - L_½) and L - L_½
-AGED, AGED_FOR_LOGARITHMS = 1.5, 3.0  # the same length in units of `youth`, for any m and for m > 1
+AGED, AGED_FOR_LOGARITHMS = 1.5, 4.0  # the same length in units of `youth`, for any m and for m > 1
 EXTENSION = 1.6  # of the tail, once, where m is not settled: more of it says more than more particles do
 MIN_STAGES = 8
 MAX_STAGES = 300

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from math import isfinite
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ class RLCTEstimate:
         A large m is hardly told from its neighbours when λ is to be found too, since a little more of one looks like a
         little less of the other; given λ it often is. Raises InputError where the curve contradicts that λ.
         """
-        if not isinstance(learning_coefficient, int | float) or not isfinite(learning_coefficient):
+        if not isinstance(learning_coefficient, Real) or not isfinite(learning_coefficient):
             raise InputError(f"λ must be a finite number, got {learning_coefficient!r}")
         found = self.fit.probabilities_given(float(learning_coefficient)) if self.fit is not None else {}
         if not found:

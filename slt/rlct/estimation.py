@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from math import inf, isfinite, sqrt
+from math import isfinite, sqrt
+from numbers import Real
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from samplers.analytic import LocalPotential
 from samplers.annealing import MAX_LOG_T
+from samplers.arguments import positive, whole
 from samplers.errors import InputError
 from samplers.group_noise import Draws
 from samplers.splitting import Level, Splitting
@@ -25,6 +28,7 @@ ZERO_TRIALS = 4096  # draws of the localizer among which one with K = 0 is looke
 MAX_LEVELS = 24  # of quartered volume: 33 nats
 
 
+@torch.inference_mode(False)
 def estimate_rlct(
     potential: Callable[[Tensor], Tensor],
     center: Tensor,
@@ -52,7 +56,9 @@ def estimate_rlct(
     Raises InputError for a potential that cannot be used.
     """
     started = time.monotonic()
-    _check(particles, target_log_t, seed, max_seconds, progress)
+    particles, seed = whole(particles, "particles", 8 * GROUPS), whole(seed, "seed")
+    max_seconds = None if max_seconds is None else positive(max_seconds, "max_seconds")
+    _check(target_log_t, progress)
     local = LocalPotential(potential, center, gamma)
     size = particles // GROUPS
     say = progress or (lambda message: None)
@@ -83,7 +89,7 @@ def estimate_rlct(
         status="warning" if reasons else "ok",
         reasons=reasons,
         dimension=local.dimension,
-        gamma=gamma,
+        gamma=local.gamma,
         particles=used,
         seed=seed,
         seconds=time.monotonic() - started,
@@ -94,20 +100,11 @@ def estimate_rlct(
     )
 
 
-def _check(
-    particles: int, target_log_t: float | None, seed: int, max_seconds: float | None, progress: Report | None
-) -> None:
-    whole = [isinstance(value, int) and not isinstance(value, bool) for value in (particles, seed)]
-    if not whole[0] or particles < 8 * GROUPS:
-        raise InputError(f"particles must be a whole number of at least {8 * GROUPS}, got {particles!r}")
-    if not whole[1] or seed < 0:
-        raise InputError(f"seed must be a whole number of at least 0, got {seed!r}")
-    if target_log_t is not None and not (isinstance(target_log_t, int | float) and abs(target_log_t) <= MAX_LOG_T):
+def _check(target_log_t: float | None, progress: Report | None) -> None:
+    if target_log_t is not None and not (isinstance(target_log_t, Real) and abs(target_log_t) <= MAX_LOG_T):
         raise InputError(
             f"target_log_t must be a number of at most {MAX_LOG_T:g}, the end of float64's range, got {target_log_t!r}"
         )
-    if max_seconds is not None and not (isinstance(max_seconds, int | float) and 0 < max_seconds < inf):
-        raise InputError(f"max_seconds must be positive and finite, got {max_seconds!r}")
     if progress is not None and not callable(progress):
         raise InputError(f"progress must be a function that takes a line of text, such as print, got {progress!r}")
 

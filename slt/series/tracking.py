@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from samplers.arguments import whole
 from samplers.errors import InputError
 from slt.llc.estimate import Estimate
 from slt.series.defaults import on_full_data, series_settings
@@ -60,8 +61,7 @@ def track(
 
     Raises InputError where the task, the folder or the settings cannot be used, or no checkpoint can be.
     """
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise InputError(f"workers must be a whole number of at least 1, got {workers!r}")
+    workers = whole(workers, "workers", 1)
     settings = {name: value for name, value in settings.items() if value is not None}
     settings |= {"remedy": series_remedy(remedy, settings.get("sampler", "auto"))}
     settings_by_name(settings)

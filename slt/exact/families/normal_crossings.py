@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+from samplers.arguments import whole
 from samplers.errors import InputError
-from slt.exact.families.arguments import whole, whole_list
+from slt.exact.families.arguments import whole_list
 from slt.exact.rlct import RLCT
 
 

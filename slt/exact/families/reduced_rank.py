@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from samplers.arguments import whole
 from samplers.errors import InputError
-from slt.exact.families.arguments import whole
 from slt.exact.rlct import RLCT
 
 _METHOD = "reduced-rank regression (Aoyagi & Watanabe 2005), case {}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 from math import isqrt
 
+from samplers.arguments import whole
 from samplers.errors import InputError
-from slt.exact.families.arguments import whole
 from slt.exact.rlct import RLCT
 
 _MOST_UNITS = 50  # placing spare units is a search, cheap to here
