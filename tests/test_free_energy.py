@@ -334,6 +334,9 @@ def test_through_the_command_line(tmp_path, monkeypatch):
     values = json.loads(result.stdout)
     assert abs(values["free_energy"] - exact) < 4 * values["std_error"]
     assert command("estimate", "task.py", "b.pt", "--ladder", "--gamma", "4", "--save", "b.nc").exit_code == 0
+    with_m = command("estimate", "task.py", "b.pt", "--ladder", "--gamma", "4", "--multiplicity", "2")
+    assert "m = 2" in with_m.stdout
+    assert "belongs to --ladder" in str(command("estimate", "task.py", "b.pt", "--multiplicity", "2").exception)
     compared = json.loads(command("compare", "a.json", "b.nc", "--json").stdout)
     # The prior N(0.5, I/4) pays ½ · nγ/(n + γ) · |0.5|² over both weights.
     assert abs(compared["pairs"][0]["difference"] - 0.5 * 100 * 4 / 104 * 0.5) < 4 * compared["pairs"][0]["std_error"]

@@ -88,6 +88,10 @@ def estimate(
             "and the curve of λ over β. `slt compare` reads what --save FILE (.json or .nc) writes.",
         ),
     ] = False,
+    multiplicity: Annotated[
+        int | None,
+        typer.Option(help="m in the asymptotic form λ log nβ - (m-1) log log nβ that --ladder prints. [default: 1]"),
+    ] = None,
     verbose: Annotated[
         bool,
         typer.Option("--verbose", help="Say what was chosen, and why, and the cross-checks; of a ladder, every rung."),
@@ -115,6 +119,8 @@ def estimate(
             check_writable(output)
     if ladder and (plot is not None or resume is not None or remedy is not None):
         raise InputError("--ladder does not go with --plot, --resume or --remedy: leave them out")
+    if multiplicity is not None and not ladder:
+        raise InputError("--multiplicity belongs to --ladder: give both, or leave it out")
     settings = Settings(
         chains=chains,
         warmup=warmup,
@@ -142,8 +148,9 @@ def estimate(
     stored = load_checkpoint(loaded.model, checkpoint).dtype
     common = {"progress": progress, "checkpoint": str(checkpoint), **vars(settings)}
     if ladder:
+        m = 1 if multiplicity is None else multiplicity
         with naming(task):
-            curve = free_energy(loaded.model, loaded.data, loaded.loss, **common)
+            curve = free_energy(loaded.model, loaded.data, loaded.loss, multiplicity=m, **common)
         if verbose:
             for line in curve.rung_lines():
                 typer.echo(f"  {line}", err=True)
