@@ -318,14 +318,14 @@ def test_a_logarithm_in_a_young_curve_takes_a_longer_ladder():
     """x⁶y⁸ + z²: at log t = 121 one seed of 20 saw λ = 0.633, m = 2, for 5/8 and 1; exact curves are right from 130."""
     model = zoo.get("sum-w2-crossing-6-8")
 
-    def tail(end: float, m: int) -> float:
+    def found(end: float, one: float) -> Climb:
         log_t = np.arange(0.0, end, 1.5)
         noise = 1e-4 * np.random.default_rng(0).standard_normal((len(log_t), 8))
         means = model.mean_potential(np.exp(log_t), 25.0)[:, None] + noise
-        return Climb([SimpleNamespace(log_t=t, mean=y) for t, y in zip(log_t, means, strict=True)], fit(m)).tail
+        stages = [SimpleNamespace(log_t=t, mean=y) for t, y in zip(log_t, means, strict=True)]
+        return Climb(stages, SimpleNamespace(probabilities={1: one, 2: 1 - one}))
 
-    def fit(m: int) -> SimpleNamespace:
-        return SimpleNamespace(best=m)
-
-    assert tail(138.5, 1) > 1 > tail(138.5, 2)
-    assert tail(185.0, 2) > 1
+    assert found(138.5, 0.97).tail > 1 > found(138.5, 0.7).tail
+    assert found(185.0, 0.7).tail > 1
+    (reason,) = ladder_reasons(found(138.5, 0.7))
+    assert "for the first particles alone" in reason

@@ -14,7 +14,7 @@ from slt.rlct.asymptotics import AsymptoticFit, fit_asymptotics, half_height, he
 
 GROUPS = 8
 TAIL_NATS, TAIL_LENGTH = 25.0, 40.0  # how far past half height the ladder goes: λ (L - L_½) and L - L_½
-AGED, AGED_FOR_LOGARITHMS = 1.5, 4.0  # the same length in units of `youth`, for any m and for m > 1
+AGED, AGED_FOR_LOGARITHMS = 1.5, 4.0  # the same length in units of `youth`, and where m may be above 1
 EXTENSION = 1.6  # of the tail, once, where m is not settled: more of it says more than more particles do
 MIN_STAGES = 8
 MAX_STAGES = 300
@@ -62,11 +62,12 @@ class Climb:
         return self._tail(EXTENSION) >= 1
 
     def _tail(self, stretch: float) -> float:
-        """Length of the tail over what is needed: by itself, in nats, and to have aged, for m > 1 twice over."""
+        """Length of the tail over what is needed: by itself, in nats, and aged, more so where m may be above 1."""
         log_t, groups = self.slopes
         curve = groups.mean(0)
         length = log_t[-1] - half_height(log_t, curve)
-        aged = AGED_FOR_LOGARITHMS if self.fit is not None and self.fit.best > 1 else AGED
+        logarithm = self.fit is not None and self.fit.probabilities.get(1, 0.0) < SETTLED
+        aged = AGED_FOR_LOGARITHMS if logarithm else AGED
         needed = stretch * max(TAIL_LENGTH, TAIL_NATS / max(height(curve), ZERO))
         return float(length / max(needed, aged * youth(log_t, groups)))
 
@@ -94,7 +95,7 @@ def climb(
             _ascend(found, annealing, target, deadline, say)
         if len(found.stages) < MIN_STAGES or height(found.slopes[1].mean(0)) < ZERO:
             break
-        found.fit = found.fitted(local.dimension)  # if m > 1, a young tail has to be longer
+        found.fit = found.fitted(local.dimension)  # if m may be above 1, a young tail has to be longer
     if found.fit is None:
         return found
     if not found.settled and found.stopped is None and target is None:

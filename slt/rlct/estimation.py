@@ -72,7 +72,7 @@ def estimate_rlct(
     curve, fit = _curve(found), found.fit
     used = size * len(found.stages[0].mean)
     if fit is None:
-        return _without_fit(local, curve, found, used, seed, time.monotonic() - started)
+        return _without_fit(local, curve, found, target_log_t, used, seed, time.monotonic() - started)
     reasons = fit_reasons(found, fit, local.dimension) + ladder_reasons(found, target_log_t)
     m = fit.best
     volumes = None
@@ -160,7 +160,13 @@ def _volumes(
 
 
 def _without_fit(
-    local: LocalPotential, curve: Curve, found: Climb, particles: int, seed: int, seconds: float
+    local: LocalPotential,
+    curve: Curve,
+    found: Climb,
+    target: float | None,
+    particles: int,
+    seed: int,
+    seconds: float,
 ) -> RLCTEstimate:
     """λ = 0 where K vanishes on a set of positive volume; no number where the ladder is too short."""
     level = found.stopped == "range" and height(curve.mean) < ZERO
@@ -178,7 +184,7 @@ def _without_fit(
         interval=(value, value),
         multiplicity_probabilities={1: 1.0} if flat else {},
         status="warning" if flat else "failed",
-        reasons=[said] if flat else [said, *ladder_reasons(found)],
+        reasons=[said] if flat else [said, *ladder_reasons(found, target)],
         dimension=local.dimension,
         gamma=local.gamma,
         particles=particles,

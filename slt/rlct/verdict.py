@@ -28,7 +28,8 @@ def ladder_reasons(found: Climb, target: float | None = None) -> list[str]:
         if target is None or found.stopped is None or found.stages[-1].log_t >= target:
             return []
         return [f"{ends[found.stopped]}: target_log_t = {target:g} was not reached"]
-    why = ends[found.stopped] if found.stopped else f"{where}, as target_log_t says"
+    chosen = "as target_log_t says" if target is not None else "far enough for the first particles alone"
+    why = ends[found.stopped] if found.stopped else f"{where}, {chosen}"
     return [f"{why}: that is {found.tail:.0%} of the tail it takes, so that m and the error of λ may be far off"]
 
 
@@ -46,7 +47,7 @@ def fit_reasons(found: Climb, fit: AsymptoticFit, dimension: int) -> list[str]:
     if shorter is not None and shorter.probabilities.get(fit.best, 0.0) < CONTRADICTED:
         reasons.append(
             f"the end of the ladder speaks for m = {fit.best} and what comes before it for m = {shorter.best}: "
-            "particles may have been lost on the way"
+            "particles have been lost on the way, or it has only just become long enough"
         )
     gap, gap_error = free_energy_gap(found, fit.onset)
     if abs(gap) > 4 * gap_error + 0.1:
