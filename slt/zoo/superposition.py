@@ -27,23 +27,21 @@ def superposition_loss(w: Tensor, columns: int) -> Tensor:
     on input i costs ∫ relu(μs + b)² dμ, and where i = j also ⅓ - 2 ∫ μ relu(μs + b) dμ. Each is a ratio of
     polynomials on every side of the kinks, arranged so that nothing is divided by a small number.
     """
-    weight = w[..., : 2 * columns].reshape(*w.shape[:-1], 2, columns)
-    gram = weight.mT @ weight
-    bias = w[..., 2 * columns :]
-    squares = _squared_relu(gram, bias[..., None, :].expand_as(gram)).sum((-2, -1))
-    own = torch.diagonal(gram, dim1=-2, dim2=-1)
-    reconstruction = 1 / 3 - 2 * _moment_relu(own, bias)
+    x, y, bias = w[..., :columns], w[..., columns : 2 * columns], w[..., 2 * columns :]
+    gram = x[..., :, None] * x[..., None, :] + y[..., :, None] * y[..., None, :]
+    squares = _squared_relu(gram, bias[..., None, :]).sum((-2, -1))
+    reconstruction = 1 / 3 - 2 * _moment_relu(x.square() + y.square(), bias)
     return (squares + reconstruction.sum(-1)) / columns
 
 
 def _squared_relu(slope: Tensor, start: Tensor) -> Tensor:
     """∫_0^1 relu(start + μ slope)² dμ."""
     end = start + slope
-    top, other = torch.maximum(start, end), torch.minimum(start, end)
-    active = (top**2 + top * other + other**2) / 3
-    crossing = (top > 0) & (other < 0)
-    width = torch.where(crossing, top - other, torch.ones_like(top))
-    return torch.where(crossing, top**3 / (3 * width), torch.where(other >= 0, active, torch.zeros_like(active)))
+    last, first = end.relu(), start.relu()
+    crossing = (last > 0) != (first > 0)
+    width = torch.where(crossing, slope, 1.0)
+    one_sided = (last + first) ** 2 * (last - first) / width
+    return torch.where(crossing, one_sided, last * (last + first) + first**2) / 3
 
 
 def _moment_relu(slope: Tensor, start: Tensor) -> Tensor:
