@@ -172,3 +172,15 @@ def test_correlation_of_neighbours(correlation):
 
 def test_correlation_of_groups_that_agree_is_zero():
     assert asymptotics.correlation(np.ones((GROUPS, 10))) == 0.0
+
+
+def test_what_the_form_neglects_is_an_error_too():
+    """x²⁴ + y²: the poles beyond the next one leave λ too high by 2e-4 of it, however many points there are."""
+    model, log_t = zoo.get("sum-w2-w24"), np.arange(0.0, 90.0, 0.75)
+    exact = float(model.rlct.learning_coefficient)
+    fit = fit_asymptotics(log_t, noisy(model.mean_potential(np.exp(log_t), 25.0), 1e-5, 0), 2)
+    mean, deviation = fit.given(1)
+    assert fit.best == 1
+    assert 1e-4 < mean / exact - 1 < 4e-4
+    assert mean - exact < 2 * deviation
+    assert deviation < 3e-4 * exact
