@@ -80,9 +80,9 @@ class Settings:
             raise InputError(f"preconditioner must be one of {', '.join(PRECONDITIONERS)}, got {self.preconditioner!r}")
 
     def _check(self, name: str, check: Callable[..., float], *limits: int) -> None:
-        """Replace a number that is given by what a check of `samplers.arguments` makes of it."""
+        """Replace a number by what a check of `samplers.arguments` makes of it; None stays where it is the default."""
         value = getattr(self, name)
-        if value is not None:
+        if value is not None or getattr(type(self), name) is not None:
             object.__setattr__(self, name, check(value, name, *limits))
 
 

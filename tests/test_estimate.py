@@ -191,6 +191,8 @@ def test_numbers_of_numpy_are_numbers():
     [
         ({"chains": 0}, "chains must be"),
         ({"draws": 1}, "draws must be"),
+        ({"seed": None}, "seed must be"),
+        ({"memory": None}, "memory must be"),
         ({"gamma": -1.0}, "gamma must be positive"),
         ({"gamma": "5"}, "gamma must be positive"),
         ({"beta": "1"}, "beta must be at least 0"),
