@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
+from math import inf, nan
 from numbers import Integral, Real
 
 from samplers.errors import InputError
@@ -17,13 +17,20 @@ def whole(value: object, name: str, minimum: int = 0) -> int:
 
 def not_negative(value: object, name: str) -> float:
     """`value` as a float. Raises InputError unless it is at least 0 and finite."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < inf:
+    number = _real(value)
+    if not 0 <= number < inf:
         raise InputError(f"{name} must be at least 0 and finite, got {value!r}")
-    return float(value)
+    return number
 
 
 def positive(value: object, name: str) -> float:
     """`value` as a float. Raises InputError unless it is positive and finite."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < inf:
+    number = _real(value)
+    if not 0 < number < inf:
         raise InputError(f"{name} must be positive and finite, got {value!r}")
-    return float(value)
+    return number
+
+
+def _real(value: object) -> float:
+    """`value` as a float; NaN, which lies in no range, for what is no number."""
+    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else nan

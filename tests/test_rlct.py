@@ -170,13 +170,7 @@ def test_callers_of_every_kind_get_the_same():
 
     knobs = {"particles": 512, "gamma": 25.0, "seed": 1, "volume": False, "target_log_t": 12.0}
     plain = estimate_rlct(potential, torch.zeros(2), **knobs)
-    given = {
-        "particles": np.int64(512),
-        "gamma": np.float32(25.0),
-        "seed": np.int32(1),
-        "volume": False,
-        "target_log_t": 12.0,
-    }
+    given = {**knobs, "particles": np.int64(512), "gamma": np.float32(25.0), "seed": np.int32(1)}
     with torch.inference_mode():
         switched_off = estimate_rlct(potential, torch.zeros(2), **knobs)
     for other in (estimate_rlct(potential, [0.0, 0.0], **given), switched_off):

@@ -86,7 +86,8 @@ def free_energy_of_potential(
 ) -> FreeEnergyEstimate:
     """F(β) = -log ∫ exp(-nβ (K(w) - K(w*))) N(w; w*, I/γ) dw for an analytic potential K, with the same ladder.
 
-    `potential` maps points (C, d) to K (C,); `center` is w* (d,); `n` plays the part of the number of samples.
+    `potential` maps points (C, d) to K (C,); `center` is w* (d,), a tensor or a list, which is
+    taken in float64; `n` plays the part of the number of samples.
     """
     options = full_data_options(settings)
     center = center if isinstance(center, Tensor) else torch.as_tensor(center, dtype=torch.float64)

@@ -160,7 +160,7 @@ def fit_asymptotics(
     weight = np.exp(table[:, 0] - table[:, 0].max())
     weight /= weight.sum()
     onset = float(weight @ log_t[table[:, 4].astype(int)])
-    variance = table[:, 3] + (RELATIVE_FLOOR * scale) ** 2  # no noise, that points would average out
+    variance = table[:, 3] + (RELATIVE_FLOOR * scale) ** 2  # more points do not average it out
     return AsymptoticFit(weight, table[:, 1].astype(int), table[:, 2], variance, onset, half)
 
 
